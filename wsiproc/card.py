@@ -1,0 +1,249 @@
+"""The card: everything a model says of itself.
+
+A card travels inside the ONNX file (metadata key ``wsiproc``, JSON) or, for a model made
+elsewhere, beside it as TOML.  Lengths of nuclei are in µm, windows and margins in model px.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from wsiproc.errors import ModelError
+
+METADATA_KEY = "wsiproc"
+SCHEMA_VERSION = 1
+
+Kind = Literal["points", "mask", "hover", "instances"]
+Activation = Literal["none", "sigmoid", "softmax"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class NucleusClass(_Frozen):
+    """One class of nuclei; its index on the card is its `class_id`."""
+
+    name: str = Field(min_length=1, max_length=64)
+    color: tuple[int, int, int]
+    """Red, green, blue, 0 to 255."""
+
+
+class PointsPost(_Frozen):
+    """Peaks of a probability map become centroids (`decode.points`)."""
+
+    kind: Literal["points"] = "points"
+    threshold: float = Field(gt=0, lt=1)
+    radius_um: float = Field(gt=0)
+    """A peak is the largest value within this distance."""
+    chosen_on: str
+    """The data and split on which these constants were chosen."""
+
+
+class MaskPost(_Frozen):
+    """A probability map, and a map of centres where there is one, become outlines (`decode.mask`)."""
+
+    kind: Literal["mask"] = "mask"
+    threshold: float = Field(gt=0, lt=1)
+    """A pixel belongs to a nucleus where `prob` exceeds this."""
+    seed_threshold: float = Field(default=0.5, gt=0, lt=1)
+    """With a `centre` output: a peak of it seeds a nucleus where it exceeds this."""
+    seed_radius_um: float = Field(default=2.0, gt=0)
+    """A seed is the largest value within this distance."""
+    levels: tuple[float, ...] = ()
+    """Falling values of `centre`: nuclei grow down to each before the next, so that the valley
+    between two touching nuclei becomes their border.  Empty: by distance alone."""
+    min_area_um2: float = Field(default=8.0, ge=0)
+    chosen_on: str
+
+
+class HoverPost(_Frozen):
+    """Nuclear pixels and distances to the centre, after HoVer-Net (Graham 2019, sec. 3.2)."""
+
+    kind: Literal["hover"] = "hover"
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    marker_threshold: float = Field(default=0.4, gt=0, lt=1)
+    sobel_um: float = Field(default=5.25, gt=0)
+    min_area_um2: float = Field(default=8.0, ge=0)
+    chosen_on: str
+
+
+class InstancesPost(_Frozen):
+    """Boxes with 28 x 28 masks."""
+
+    kind: Literal["instances"] = "instances"
+    score_threshold: float = Field(default=0.5, gt=0, lt=1)
+    mask_threshold: float = Field(default=0.5, gt=0, lt=1)
+    min_area_um2: float = Field(default=8.0, ge=0)
+    chosen_on: str
+
+
+Post = Annotated[PointsPost | MaskPost | HoverPost | InstancesPost, Field(discriminator="kind")]
+
+
+class ModelInput(_Frozen):
+    """How the network wants its pixels; the defaults are wsiproc's own contract."""
+
+    name: str = "image"
+    layout: Literal["NHWC", "NCHW"] = "NHWC"
+    order: Literal["RGB", "BGR"] = "RGB"
+    dtype: Literal["uint8", "float32"] = "uint8"
+    scale: float = 1.0
+    """Multiplied into the pixels first (1/255 for networks fed with 0 to 1)."""
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Subtracted after scaling, in the network's channel order."""
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Divided by, last."""
+
+    @property
+    def native(self) -> bool:
+        """Whether the network takes uint8 RGB as it is read."""
+        return self == ModelInput(name=self.name)
+
+
+class ModelOutput(_Frozen):
+    """Where one of wsiproc's maps comes from in a foreign graph."""
+
+    name: str
+    """The graph's own name of the output."""
+    activation: Activation = "none"
+    """Applied by the session; softmax goes over the channels."""
+    channels: tuple[int, ...] = ()
+    """The channels to keep, in order; empty keeps all."""
+
+
+class TrainingSet(_Frozen):
+    """Data a model has seen."""
+
+    name: str
+    split: str = "train"
+    images: int = Field(ge=0)
+    licence: str
+    source: str = ""
+    note: str = ""
+
+
+class Card(_Frozen):
+    """What a model is, how to feed it, and what may be done with it (DESIGN 3.2)."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+    version: str = "1"
+    method: str
+    """The plugin that trained it, or ``foreign``."""
+    kind: Kind
+    mpp: float = Field(gt=0.05, lt=20)
+    """µm per model px."""
+    step: int = Field(ge=1)
+    """Origins and sizes of windows must be multiples of this."""
+    windows: tuple[int, ...] = Field(min_length=1)
+    """Edges of the square windows it may be given, preferred one first."""
+    margin: int = Field(ge=0)
+    """Radius of the receptive field in model px, rounded up to a multiple of `step`."""
+    stride: int = Field(default=1, ge=1)
+    """Model px per output px."""
+    largest_nucleus_um: float = Field(gt=0, le=200)
+    """Longest nucleus that the model and its decoder are meant for."""
+    classes: tuple[NucleusClass, ...] = Field(min_length=1, max_length=255)
+    post: Post
+    local: bool
+    """Whether a pixel's output depends on nothing further than `margin` away, proven by shifted
+    windows, bit for bit.  What follows from it: the same nuclei whatever the tiles."""
+    fp16: bool = False
+    """Whether half precision keeps the accuracy."""
+    input: ModelInput = ModelInput()
+    outputs: dict[str, ModelOutput] = {}
+    """For a foreign graph: wsiproc's name of a map (`prob`, `centre`, ...) to the graph's own."""
+    stain_target: tuple[tuple[float, float, float], ...] | None = None
+    """For a model with the input `stain`: 2 x 3 optical-density vectors (haematoxylin, eosin) that
+    slides are brought to, times the 99th percentile of their concentrations."""
+    data: tuple[TrainingSet, ...] = ()
+    metrics: dict[str, float] = {}
+    """Measured on the split named in the key, e.g. ``tnbc/val/aji``."""
+    licence: str = "unknown"
+    """Of the weights."""
+    code_version: str = ""
+    command: str = ""
+    """What trained it."""
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.post.kind != self.kind:
+            raise ValueError(f"kind is {self.kind!r} but the post-processing is {self.post.kind!r}")
+        if self.margin % self.step:
+            raise ValueError(f"margin {self.margin} is no multiple of step {self.step}")
+        for window in self.windows:
+            if window % self.step or window % self.stride:
+                raise ValueError(f"window {window} is no multiple of step {self.step}")
+            if window <= 2 * self.margin:
+                raise ValueError(f"window {window} has nothing left inside margin {self.margin}")
+        return self
+
+    @property
+    def polygons(self) -> bool:
+        """Whether the model outlines nuclei, or only points at them."""
+        return self.kind != "points"
+
+    @property
+    def largest_nucleus_px(self) -> int:
+        """Longest nucleus in model px, rounded up."""
+        return math.ceil(self.largest_nucleus_um / self.mpp)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def card_from_json(text: str) -> Card:
+    """The card in an ONNX file's metadata.
+
+    Raises
+    ------
+    ModelError
+        If it is no card, or a card of another version.
+    """
+    try:
+        return _checked(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise ModelError(f"the model's card is not JSON: {error}") from None
+
+
+def card_from_toml(text: str) -> Card:
+    """The card that a user wrote for a foreign model.
+
+    Raises
+    ------
+    ModelError
+        With every field that is missing or wrong.
+    """
+    try:
+        return _checked(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ModelError(f"the card is not TOML: {error}") from None
+
+
+def _checked(fields: dict[str, Any]) -> Card:
+    if not isinstance(fields, dict):
+        raise ModelError("the model's card is no JSON object")
+    if fields.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        raise ModelError(
+            f"the card's schema_version is {fields['schema_version']!r}, this wsiproc reads "
+            f"{SCHEMA_VERSION}; use the wsiproc that the model was made for"
+        )
+    post = fields.get("post")
+    if isinstance(post, dict) and "kind" in fields:
+        fields = {**fields, "post": {"kind": fields["kind"], **post}}
+    try:
+        return Card.model_validate(fields)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc']) or 'card'}: {e['msg']}"
+            for e in error.errors()
+        )
+        raise ModelError(f"the model's card is not valid: {wrong}") from None

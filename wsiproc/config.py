@@ -1,0 +1,116 @@
+"""Settings of a run: what changes the result, and what does not.
+
+The only reader of run TOML.  Precedence: command line, then file, then defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from wsiproc.errors import ConfigError
+
+Device = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Ring = tuple[tuple[float, float], ...]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Science(_Frozen):
+    """Settings that change which nuclei come out; part of the job key."""
+
+    mpp: float | None = Field(default=None, ge=0.05, le=5)
+    """µm per level-0 px, given by the user instead of read from the slide."""
+    exact_mpp: bool = False
+    """Resample even where a level is within 2 % of the model's mpp."""
+    tissue: bool = True
+    """Look for nuclei in tissue only."""
+    roi: tuple[Ring, ...] | None = None
+    """Outer rings, level-0 px: look for nuclei inside any of them only."""
+    stain: bool = True
+    """Bring the slide's stain to the model's target, for models that take it."""
+
+
+class Execution(_Frozen):
+    """Settings that change how fast and where, never which nuclei."""
+
+    device: Device = "auto"
+    precision: Precision = "auto"
+    workers: int = Field(default=0, ge=0, le=1024)
+    """Worker processes; 0 asks the machine, and 1 means none beside the run itself."""
+    threads: int = Field(default=0, ge=0, le=1024)
+    """Threads of inference a worker; 0 shares the cores out."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler that has workers already."""
+    tile_px: int | None = Field(default=None, ge=64, le=65536)
+    """Wanted edge of a tile's core in model px; rounded up to what the windows allow."""
+    window_px: int | None = Field(default=None, ge=32, le=8192)
+    """Edge of a network window; one of the card's.  Part of the numerics tag."""
+    batch: int = Field(default=0, ge=0, le=256)
+    """Windows the network takes at once; 0 asks the device."""
+    maps: bool = False
+    """Also write the network's maps as OME-Zarr."""
+    tile_timeout_s: float = Field(default=900.0, gt=0)
+    """A tile that takes longer is taken for hung, and its worker is ended."""
+
+
+class RunConfig(_Frozen):
+    """All settings of a run but the slide, the model and the place of the result."""
+
+    science: Science = Science()
+    execution: Execution = Execution()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.execution.scheduler and self.execution.workers:
+            raise ValueError("--workers makes workers here, --scheduler uses workers elsewhere")
+        return self
+
+
+def canonical(model: BaseModel) -> str:
+    """One text for one set of settings: sorted keys, no spaces."""
+    return json.dumps(model.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def read_config(file: Path | None, given: dict[str, dict[str, Any]]) -> RunConfig:
+    """Settings from a TOML `file`, overlaid with those `given` on the command line.
+
+    Parameters
+    ----------
+    file
+        TOML with the tables ``[science]`` and ``[execution]``, or None.
+    given
+        ``{"science": {...}, "execution": {...}}``; values of None were not given.
+
+    Raises
+    ------
+    ConfigError
+        That names every setting which is unknown or out of range.
+    """
+    tables: dict[str, dict[str, Any]] = {"science": {}, "execution": {}}
+    if file is not None:
+        try:
+            written = tomllib.loads(file.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read the settings: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the settings are not TOML: {error}") from None
+        tables |= written
+    for table, settings in given.items():
+        asked = {key: value for key, value in settings.items() if value is not None}
+        tables[table] = {**tables.get(table, {}), **asked}
+    try:
+        return RunConfig.model_validate(tables)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}"
+            for e in error.errors()
+        )
+        raise ConfigError(f"settings not understood: {wrong}") from None
