@@ -1,0 +1,161 @@
+"""Slides as OpenSlide reads them.
+
+OpenSlide takes the corner of a read in level-0 pixels and interpolates where that is no whole
+pixel of a lower level, so pieces are read at fixed corners.  Its pixels are transparent where
+nothing was scanned; those get the background colour, never black.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+
+import numpy as np
+import openslide
+from numpy.typing import NDArray
+
+from wsiproc.errors import SlideFormatError, SlideReadError
+from wsiproc.geometry import Box
+from wsiproc.slide.facts import RGB, WHITE, Header, levels_of
+
+PIECE = 512
+"""Least edge of a piece: below it, OpenSlide's cost of a read dominates."""
+
+
+class OpenSlideSource:
+    """One file, or one set of files, opened with OpenSlide.
+
+    Raises
+    ------
+    SlideFormatError
+        If OpenSlide does not read it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._slide = _opened(path)
+        try:
+            self.header = _header(self._slide)
+            self.piece = tuple(
+                _piece(self._slide, level) for level in range(self._slide.level_count)
+            )
+            self._downsamples = tuple(self._slide.level_downsamples)
+        except BaseException:
+            self._slide.close()
+            raise
+
+    def load(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
+        """One piece, laid over the background."""
+        width, height = self.piece[level]
+        size = self.header.levels[level]
+        corner = (column * width, row * height)
+        shape = (min(width, size.width - corner[0]), min(height, size.height - corner[1]))
+        scale = self._downsamples[level]
+        slide = self._slide
+        try:
+            image = slide.read_region(
+                (round(corner[0] * scale), round(corner[1] * scale)), level, shape
+            )
+        except (openslide.OpenSlideError, ValueError) as error:
+            # An OpenSlide handle that has failed once fails for good, also where the file is fine.
+            self._open_anew(slide)
+            raise SlideReadError(
+                f"OpenSlide cannot read this region: {reason(error, self._path)}"
+            ) from None
+        return over(np.asarray(image), self.header.background)
+
+    def _open_anew(self, broken: openslide.OpenSlide) -> None:
+        with self._lock:
+            if self._slide is broken:  # else another thread was here first
+                broken.close()
+                try:
+                    self._slide = _opened(self._path)
+                except SlideFormatError as error:
+                    raise SlideReadError(f"the slide cannot be opened again: {error}") from None
+
+    def close(self) -> None:
+        """Let go of the handle."""
+        self._slide.close()
+
+
+def over(rgba: NDArray[np.uint8], background: RGB) -> NDArray[np.uint8]:
+    """Straight-alpha pixels ``[h, w, 4]`` laid over a colour, ``[h, w, 3]``."""
+    rgb = np.ascontiguousarray(rgba[..., :3])
+    alpha = rgba[..., 3]
+    if alpha.min(initial=255) == 255:
+        return rgb
+    # Whole-number arithmetic, so that it rounds the same everywhere.
+    a = alpha[..., None].astype(np.uint32)
+    mixed = (rgb * a + np.array(background, np.uint32) * (255 - a) + 127) // 255
+    return mixed.astype(np.uint8)
+
+
+def reason(error: Exception, path: Path) -> str:
+    """What a library says went wrong, unless it might name the file."""
+    text = str(error).strip()
+    for name in (path, path.absolute(), path.parent.absolute(), path.name):
+        text = text.replace(str(name), "the file")
+    safe = text and not re.search(r"[/\\]", text) and path.stem not in text
+    return text[:200] if safe else type(error).__name__
+
+
+def _opened(path: Path) -> openslide.OpenSlide:
+    try:
+        return openslide.OpenSlide(path)
+    except (openslide.OpenSlideError, OSError) as error:
+        raise SlideFormatError(reason(error, path)) from None
+
+
+def _header(slide: openslide.OpenSlide) -> Header:
+    properties = slide.properties
+    mpp_x = _number(properties.get(openslide.PROPERTY_NAME_MPP_X))
+    mpp_y = _number(properties.get(openslide.PROPERTY_NAME_MPP_Y))
+    return Header(
+        backend="openslide",
+        vendor=properties.get(openslide.PROPERTY_NAME_VENDOR) or "unknown",
+        levels=levels_of(list(slide.level_dimensions)),
+        mpp=None if mpp_x is None or mpp_y is None else (mpp_x, mpp_y),
+        objective=_number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
+        bounds=_bounds(slide),
+        background=_colour(properties.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR)),
+    )
+
+
+def _bounds(slide: openslide.OpenSlide) -> Box | None:
+    names = (
+        openslide.PROPERTY_NAME_BOUNDS_X,
+        openslide.PROPERTY_NAME_BOUNDS_Y,
+        openslide.PROPERTY_NAME_BOUNDS_WIDTH,
+        openslide.PROPERTY_NAME_BOUNDS_HEIGHT,
+    )
+    numbers = [_number(slide.properties.get(name)) for name in names]
+    x, y, width, height = (None if n is None else round(n) for n in numbers)
+    if x is None or y is None or width is None or height is None:
+        return None
+    return Box.of_size(x, y, width, height) & Box(0, 0, *slide.dimensions)
+
+
+def _piece(slide: openslide.OpenSlide, level: int) -> tuple[int, int]:
+    """Whole native tiles, as many as make `PIECE`, so that no tile is decoded for two pieces."""
+    sizes = []
+    for edge in ("width", "height"):
+        tile = _number(slide.properties.get(f"openslide.level[{level}].tile-{edge}"))
+        fits = tile is not None and 1 <= tile <= 2 * PIECE
+        sizes.append(-(-PIECE // int(tile)) * int(tile) if fits and tile else PIECE)
+    return sizes[0], sizes[1]
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        return None
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _colour(text: str | None) -> RGB:
+    if text and re.fullmatch(r"[0-9A-Fa-f]{6}", text):
+        return int(text[:2], 16), int(text[2:4], 16), int(text[4:], 16)
+    return WHITE
