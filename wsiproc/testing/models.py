@@ -1,0 +1,260 @@
+"""Tiny models: real ONNX files of a few kilobytes, with cards, made without torch or onnx.
+
+Haematoxylin is told from eosin by fixed filters, well enough to find the nuclei of the drawn
+slides, so the whole engine can be tested on results whose truth is known.  All are local: what
+they say of a pixel depends on no more than `Card.margin` around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsiproc.card import METADATA_KEY, Card, MaskPost, NucleusClass, PointsPost
+from wsiproc.testing import _onnx
+
+NUCLEUS = (NucleusClass(name="nucleus", color=(0, 120, 255)),)
+TWO_CLASSES = (
+    NucleusClass(name="pale", color=(0, 120, 255)),
+    NucleusClass(name="dark", color=(255, 80, 0)),
+)
+STAIN_TARGET = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11))
+"""Haematoxylin and eosin (Ruifrok 2001), for the model with the input `stain`."""
+
+_HAEMATOXYLIN = (1.25, -0.55, 0.0)
+"""Weights of optical density in red, green, blue: red is absorbed by haematoxylin alone, green by
+both stains, so their difference is large in nuclei and negative in pink."""
+_LEVEL, _SLOPE = 0.17, 18.0
+"""Where, on that scale, a nucleus begins, and how steep the map rises there."""
+_CENTRE_LEVEL, _CENTRE_SLOPE = 0.42, 14.0
+_DARK = 0.62
+_WINDOWS = (256, 512)
+_MARGIN, _STEP = 16, 8
+_CHOSEN_ON = "drawn slides"
+
+
+@dataclass(slots=True)
+class _Sketch:
+    """A graph under way: its nodes and weights."""
+
+    nodes: list[bytes] = field(default_factory=list)
+    weights: list[bytes] = field(default_factory=list)
+
+    def weight(self, name: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
+        self.weights.append(_onnx.tensor(name, values))
+        return name
+
+    def scalar(self, name: str, value: float) -> str:
+        return self.weight(name, np.full((1,), value, np.float32))
+
+    def add(self, output: str, op: str, *inputs: str, **attributes: _onnx.Attribute) -> str:
+        self.nodes.append(_onnx.node(op, inputs, output, attributes))
+        return output
+
+    def filtered(self, output: str, source: str, kernel: NDArray[np.float32]) -> str:
+        """`source` under filters ``[out, in, k, k]``, the borders padded with zeros."""
+        radius = kernel.shape[-1] // 2
+        name = self.weight(f"{output}.kernel", kernel)
+        return self.add(output, "Conv", source, name, pads=(radius,) * 4)
+
+    def raised(self, output: str, source: str, level: float, slope: float) -> str:
+        """1 / (1 + exp(-slope (source - level)))."""
+        above = self.add(f"{output}.above", "Sub", source, self.scalar(f"{output}.level", level))
+        steep = self.add(f"{output}.steep", "Mul", above, self.scalar(f"{output}.slope", slope))
+        return self.add(output, "Sigmoid", steep)
+
+
+def haematoxylin_model(
+    *,
+    mpp: float = 0.5,
+    windows: Sequence[int] = _WINDOWS,
+    centre: bool = True,
+    classes: bool = False,
+    stain: bool = False,
+    name: str = "haematoxylin",
+) -> bytes:
+    """A model of kind ``mask``: `prob`, with `centre`, and with `class` if asked.
+
+    Parameters
+    ----------
+    mpp
+        µm per model px that its card asks for; the filters are sized for .5 and do at .25.
+    windows
+        The card's, multiples of 8 above 32.
+    centre, classes, stain
+        Whether it has the outputs `centre` and `class` (pale and dark nuclei), and the input
+        `stain`.
+    """
+    sketch = _Sketch()
+    likeness = _likeness(sketch, stain)
+    outputs = ["prob"]
+    channels = {"prob": 1, "centre": 1, "class": 2}
+    smooth = sketch.filtered("smooth", likeness, _disc(1.2 * 0.5 / mpp))
+    sketch.raised("prob", smooth, _LEVEL, _SLOPE)
+    if centre:
+        spread = sketch.filtered("spread", "prob", _bell(1.7 * 0.5 / mpp, _reach(mpp)))
+        sketch.raised("centre", spread, _CENTRE_LEVEL, _CENTRE_SLOPE)
+        outputs.append("centre")
+    if classes:
+        dark = sketch.raised("dark", smooth, _DARK, _SLOPE)
+        one = sketch.scalar("one", 1.0)
+        pale = sketch.add("pale", "Sub", one, dark)
+        sketch.add("class", "Concat", pale, dark, axis=1)
+        outputs.append("class")
+    card = Card(
+        name=name,
+        method="drawn",
+        kind="mask",
+        mpp=mpp,
+        step=_STEP,
+        windows=tuple(windows),
+        margin=_MARGIN,
+        largest_nucleus_um=20.0,
+        classes=TWO_CLASSES if classes else NUCLEUS,
+        post=MaskPost(
+            threshold=0.5,
+            seed_threshold=0.5,
+            seed_radius_um=2.0,
+            levels=(0.8, 0.6, 0.4, 0.2) if centre else (),
+            min_area_um2=6.0,
+            chosen_on=_CHOSEN_ON,
+        ),
+        local=True,
+        stain_target=STAIN_TARGET if stain else None,
+        licence="Apache-2.0",
+    )
+    return _finished(sketch, card, {output: channels[output] for output in outputs}, stain)
+
+
+def points_model(
+    *,
+    mpp: float = 0.5,
+    windows: Sequence[int] = _WINDOWS,
+    classes: bool = False,
+    name: str = "haematoxylin-points",
+) -> bytes:
+    """A model of kind ``points``: `prob`, one channel a class."""
+    sketch = _Sketch()
+    likeness = _likeness(sketch, stain=False)
+    smooth = sketch.filtered("smooth", likeness, _disc(1.2 * 0.5 / mpp))
+    inside = sketch.raised("inside", smooth, _LEVEL, _SLOPE)
+    spread = sketch.filtered("spread", inside, _bell(1.7 * 0.5 / mpp, _reach(mpp)))
+    if classes:
+        peak = sketch.raised("peak", spread, _CENTRE_LEVEL, _CENTRE_SLOPE)
+        dark = sketch.raised("dark", smooth, _DARK, _SLOPE)
+        pale = sketch.add("pale", "Sub", sketch.scalar("one", 1.0), dark)
+        both = sketch.add("both", "Concat", pale, dark, axis=1)
+        sketch.add("prob", "Mul", both, peak)
+    else:
+        sketch.raised("prob", spread, _CENTRE_LEVEL, _CENTRE_SLOPE)
+    card = Card(
+        name=name,
+        method="drawn",
+        kind="points",
+        mpp=mpp,
+        step=_STEP,
+        windows=tuple(windows),
+        margin=_MARGIN,
+        largest_nucleus_um=20.0,
+        classes=TWO_CLASSES if classes else NUCLEUS,
+        post=PointsPost(threshold=0.3 if classes else 0.5, radius_um=2.5, chosen_on=_CHOSEN_ON),
+        local=True,
+        licence="Apache-2.0",
+    )
+    return _finished(sketch, card, {"prob": 2 if classes else 1}, stain=False)
+
+
+def one_layer_model(*, mpp: float = 0.5, window: int = 1024, name: str = "one-layer") -> bytes:
+    """A model of kind ``mask`` that costs next to nothing: one 1 x 1 filter.
+
+    For measuring the memory and the time of everything but the network.
+    """
+    sketch = _Sketch()
+    density = _density(sketch)
+    likeness = sketch.filtered("likeness", density, _row(_HAEMATOXYLIN))
+    sketch.raised("prob", likeness, _LEVEL, _SLOPE)
+    card = Card(
+        name=name,
+        method="drawn",
+        kind="mask",
+        mpp=mpp,
+        step=_STEP,
+        windows=(window,),
+        margin=_STEP,
+        largest_nucleus_um=20.0,
+        classes=NUCLEUS,
+        post=MaskPost(threshold=0.5, min_area_um2=6.0, chosen_on=_CHOSEN_ON),
+        local=True,
+        licence="Apache-2.0",
+    )
+    return _finished(sketch, card, {"prob": 1}, stain=False)
+
+
+def _likeness(sketch: _Sketch, stain: bool) -> str:
+    """How much each pixel looks like haematoxylin, ``[N, 1, H, W]``."""
+    density = _density(sketch)
+    if stain:
+        # OD' = OD @ stain for every pixel: the 3 x 3 matrix as a 1 x 1 convolution.
+        turned = sketch.add("stain.turned", "Transpose", "stain", perm=(1, 0))
+        shape = sketch.weight("stain.shape", np.array([3, 3, 1, 1], np.int64))
+        kernel = sketch.add("stain.kernel", "Reshape", turned, shape)
+        density = sketch.add("stained", "Conv", density, kernel)
+    return sketch.filtered("likeness", density, _row(_HAEMATOXYLIN))
+
+
+def _density(sketch: _Sketch) -> str:
+    """Optical density ``[N, 3, H, W]`` of the uint8 pixels: -ln((I + 1) / 256)."""
+    pixels = sketch.add("pixels", "Cast", "image", to=1)
+    planes = sketch.add("planes", "Transpose", pixels, perm=(0, 3, 1, 2))
+    lit = sketch.add("lit", "Add", planes, sketch.scalar("dark_level", 1.0))
+    share = sketch.add("share", "Div", lit, sketch.scalar("white", 256.0))
+    return sketch.add("density", "Neg", sketch.add("log", "Log", share))
+
+
+def _finished(sketch: _Sketch, card: Card, channels: dict[str, int], stain: bool) -> bytes:
+    inputs = [_onnx.port("image", "uint8", ("batch", "height", "width", 3))]
+    if stain:
+        inputs.append(_onnx.port("stain", "float32", (3, 3)))
+    return _onnx.model(
+        nodes=sketch.nodes,
+        weights=sketch.weights,
+        inputs=inputs,
+        outputs=[
+            _onnx.port(output, "float32", ("batch", count, "height", "width"))
+            for output, count in channels.items()
+        ],
+        metadata={METADATA_KEY: card.to_json()},
+    )
+
+
+def _row(weights: Sequence[float]) -> NDArray[np.float32]:
+    return np.array(weights, np.float32).reshape(1, len(weights), 1, 1)
+
+
+def _reach(mpp: float) -> int:
+    """Radius of the widest filter in px; with the other filters it stays inside the margin."""
+    return min(9, round(5 * 0.5 / mpp))
+
+
+def _disc(radius: float) -> NDArray[np.float32]:
+    """A mean over a disc of `radius` px, its rim weighted by how far it is inside."""
+    edge = int(np.ceil(radius))
+    y, x = np.mgrid[-edge : edge + 1, -edge : edge + 1]
+    weights = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
+    return _kernel(weights)
+
+
+def _bell(sigma: float, radius: int) -> NDArray[np.float32]:
+    """A Gaussian of `sigma` px cut at `radius`."""
+    axis = np.arange(-radius, radius + 1)
+    line = np.exp(-0.5 * (axis / sigma) ** 2)
+    weights = np.outer(line, line)
+    return _kernel(weights)
+
+
+def _kernel(weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    """A filter ``[1, 1, k, k]`` that keeps a flat image as it is."""
+    return np.asarray(weights / weights.sum(), np.float32)[None, None]
