@@ -7,7 +7,7 @@ models it ships in ``wsiproc.models``.  Finding them imports the packages, so a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,6 +24,51 @@ class MethodConfig(BaseModel):
     """Base of every method's settings; frozen, and unknown settings are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResumed:
+    """Training goes on from a checkpoint: `step` of `steps` of this `stage` were done before."""
+
+    stage: str
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStep:
+    """`step` of `steps` is done; `seconds_left` is a guess from the steps so far."""
+
+    stage: str
+    step: int
+    steps: int
+    loss: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingChecked:
+    """The network was measured on the validation split; `best` says that none was better."""
+
+    stage: str
+    step: int
+    metrics: Mapping[str, float]
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingNote:
+    """Something that people should read: an assumption made, a stage begun, a check passed."""
+
+    stage: str
+    message: str
+
+
+TrainingEvent = TrainingResumed | TrainingStep | TrainingChecked | TrainingNote
+
+
+def _unheard(event: TrainingEvent) -> None:
+    """The listener of a training that nobody watches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +91,8 @@ class TrainingInputs:
         Threads torch may use; 0 takes all cores.
     command
         The command line, for the model's card.
+    listener
+        Is told how it goes.
     """
 
     data: tuple[Path, ...]
@@ -54,6 +101,7 @@ class TrainingInputs:
     seed: int = 0
     threads: int = 0
     command: str = ""
+    listener: Callable[[TrainingEvent], None] = _unheard
 
 
 @runtime_checkable

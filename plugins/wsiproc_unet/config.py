@@ -1,0 +1,47 @@
+"""Settings of the U-Net; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from wsiproc.methods import MethodConfig
+from wsiproc.training.augment import Augmentation
+from wsiproc.training.schedule import Schedule
+
+
+class UNetConfig(MethodConfig):
+    """Lengths in µm, except where a name ends in ``_px``."""
+
+    mpp: float = Field(default=0.5, gt=0.05, lt=5)
+    """µm per px that the network works at."""
+    width: int = Field(default=32, ge=4)
+    """Channels at full resolution."""
+    poolings: int = Field(default=3, ge=1, le=5)
+    schedule: Schedule = Schedule()
+    augmentation: Augmentation = Augmentation()
+    unscaled_share: float = Field(default=0.3, ge=0, lt=1)
+    """Part of the crops from data sets that don't say their mpp; it is assumed such that their
+    median nucleus is as large as that of the others."""
+    touch_um: float = Field(default=0.75, gt=0)
+    """Within this distance of two nuclei at once, errors count more,"""
+    touch_weight: float = Field(default=3.0, ge=0)
+    """by this much, added to 1."""
+    centre_weight: float = Field(default=2.0, gt=0)
+    """Of the loss of the centre map against that of the foreground."""
+    largest_nucleus_um: float = Field(default=25.0, gt=0)
+    """Longest nucleus that is outlined whole; longer ones cost halo."""
+    windows: tuple[int, ...] = (1024, 512, 2048)
+    """Edges of the windows the model may be run with, preferred one first."""
+
+
+PRESETS: Mapping[str, UNetConfig] = {
+    "default": UNetConfig(),
+    "smoke": UNetConfig(
+        width=8,
+        schedule=Schedule(steps=250, batch=8, crop_px=64, lr=5e-3, ema=0.98, check_every=125),
+        augmentation=Augmentation(scales=(1.0,)),
+        windows=(256, 512),
+    ),
+}

@@ -1,0 +1,124 @@
+"""What a training leaves on disk, such that a kill at any moment loses a minute at most."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsiproc.errors import ConfigError, StoreError
+from wsiproc.methods import MethodConfig, TrainingInputs
+
+IDENTITY = "training.json"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """`path` holds `data`, or what it held before, whatever happens meanwhile.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be written to.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"{path.name} cannot be written ({error.strerror}): choose another --out, or make room"
+        ) from None
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint atomically.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be written to.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise StoreError(f"the checkpoint {path.name} cannot be written: {error}") from None
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """The checkpoint at `path`, or None where there is none; runs no code out of the file.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged; it says to remove it.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # noqa: BLE001  torch raises whatever the damage leads it to
+        raise StoreError(
+            f"the checkpoint {path.name} is damaged; remove it to begin that stage again"
+        ) from None
+    return state
+
+
+def claim(method: str, config: MethodConfig, inputs: TrainingInputs) -> bool:
+    """Make ``inputs.out`` the folder of this training, or find that it already is.
+
+    Returns
+    -------
+    bool
+        Whether a training was begun here before and is to be gone on with.
+
+    Raises
+    ------
+    ConfigError
+        If another training (other settings, data or seed) has left its work there.
+    """
+    identity = {
+        "method": method,
+        "config": config.model_dump(mode="json"),
+        "seed": inputs.seed,
+        "data": [_digest(folder) for folder in inputs.data],
+        "unlabelled": [_digest(folder) for folder in inputs.unlabelled],
+    }
+    path = inputs.out / IDENTITY
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            found = {}
+        if found == identity:
+            return True
+        keys = [key for key in identity if found.get(key) != identity[key]]
+        raise ConfigError(
+            f"--out holds a training with another {' and '.join(keys)}; choose another --out, or "
+            f"remove that one"
+        )
+    try:
+        inputs.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"--out cannot be made: {error.strerror}") from None
+    write_atomically(path, json.dumps(identity, indent=1, sort_keys=True).encode())
+    return False
+
+
+def _digest(folder: Path) -> dict[str, str]:
+    """A data set's name and the digest of what it says of itself (paths stay out)."""
+    toml = folder / "dataset.toml"
+    if not toml.is_file():
+        raise ConfigError(f"{folder.name}: no data set, it has no dataset.toml")
+    return {"name": folder.name, "sha256": hashlib.sha256(toml.read_bytes()).hexdigest()}
