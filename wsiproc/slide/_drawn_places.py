@@ -20,8 +20,8 @@ from wsiproc.slide._drawn_shapes import COUNTS, LARGE, PAIR, SINGLE, Shapes, sha
 
 _GAP_UM = 0.5
 """Least distance between nuclei that are not a touching pair."""
-_CROWDING = 2.35
-"""Candidates for each nucleus that stays, at the default density."""
+_CROWDED_PER_MM2, _ROOM_PER_MM2 = 3720.0, 4000.0
+"""Fitted to what stays of ever more candidates: ``crowded * (1 - exp(-candidates / room))``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ class Drawing:
             raise ConfigError(f"cannot draw {self.width} x {self.height} px: say at least 1 x 1")
         if not 0.05 <= self.mpp <= 2:
             raise ConfigError(f"cannot draw nuclei at {self.mpp} µm per px: say 0.05 to 2")
-        if not 0 < self.density_per_mm2 <= 6000:
-            raise ConfigError(f"cannot draw {self.density_per_mm2} nuclei/mm²: say 1 to 6000")
+        if not 0 < self.density_per_mm2 <= 3500:
+            raise ConfigError(f"cannot draw {self.density_per_mm2} nuclei/mm²: say 1 to 3500")
         if any(seam * self.mpp < 60 for seam in self.seams):
             raise ConfigError("seams closer than 60 µm leave no room for nuclei between them")
 
@@ -132,7 +132,8 @@ def _candidates(drawing: Drawing, box: Box) -> Placed:
 
 def _scattered(drawing: Drawing, box: Box) -> Placed:
     """One candidate in every cell of a grid, where the tissue is cellular enough."""
-    pitch = math.sqrt(1e6 / (drawing.density_per_mm2 * _CROWDING)) / drawing.mpp
+    wanted = min(drawing.density_per_mm2 / _CROWDED_PER_MM2, 0.999)
+    pitch = math.sqrt(1e6 / (-_ROOM_PER_MM2 * math.log1p(-wanted))) / drawing.mpp
     row, column = _cells(box, pitch, pitch)
     key = _hash(drawing.seed, 0, row, column)
     x = np.floor((column + _uniform(key, 1)) * pitch).astype(np.int64)

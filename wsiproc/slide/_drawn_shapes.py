@@ -223,8 +223,8 @@ def stroma(mpp: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     sway = 1 / (1 + np.exp(-2 * broad))
     strands = sway * fibres(0.4) + (1 - sway) * fibres(1.7)
     fine = noise(np.exp(-((np.hypot(fx, fy) * 0.7) ** 2)))
-    eosin = 78 + 16 * strands + 9 * broad + 5 * fine
-    haze = 9 + 3 * fine + 3 * broad
+    eosin = 78 + 16 * strands + 9 * broad + 3 * fine
+    haze = 9 + 2 * fine + 3 * broad
     return (
         np.clip(np.rint(haze), 0, 30).astype(np.uint8),
         np.clip(np.rint(eosin), 20, 150).astype(np.uint8),
