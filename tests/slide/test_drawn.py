@@ -177,14 +177,14 @@ def test_labels_of_an_image_are_its_true_nuclei_in_order() -> None:
 
 
 def test_a_dataset_has_the_layout_of_all_datasets(tmp_path: Path) -> None:
-    folder = drawn_dataset(tmp_path / "d", train=3, val=1, size=128, seed=4)
+    folder = drawn_dataset(tmp_path / "d", train=3, val=1, size=192, seed=4)
     described = tomllib.loads((folder / "dataset.toml").read_text("utf-8"))
     assert described["labels"] == "instances"
     assert described["mpp"] == 0.5
     assert [len(described["splits"][s]) for s in ("train", "val")] == [3, 1]
     for name in described["splits"]["train"] + described["splits"]["val"]:
         with Image.open(folder / "images" / f"{name}.png") as image:
-            assert (image.mode, image.size) == ("RGB", (128, 128))
+            assert (image.mode, image.size) == ("RGB", (192, 192))
         with Image.open(folder / "instances" / f"{name}.png") as image:
             labels = np.asarray(image)
         assert labels.dtype == np.uint16
