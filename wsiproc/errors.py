@@ -12,7 +12,8 @@
     │   └── DeviceError              the device asked for is not there              exit 69
     ├── StoreError               results cannot be written or read                  exit 73
     │   ├── AlreadyThereError        another result stands where this one would go
-    │   └── BusyError                another run is working on the same result     exit 75
+    │   ├── BusyError                another run is working on the same result     exit 75
+    │   └── DiskFullError            no space, or no quota, is left                exit 75
     ├── WorkerLostError          the tile takes its process down, or hangs          exit 65
     ├── InterruptedRunError      stopped by a signal, progress saved                exit 130, 143
     └── MissingExtraError        an optional part is not installed                  exit  2
@@ -110,6 +111,12 @@ class AlreadyThereError(StoreError):
 
 class BusyError(StoreError):
     """Another run is working on the same result right now; try again later."""
+
+    exit_code = 75
+
+
+class DiskFullError(StoreError):
+    """The disk, or the quota on it, is full; free space and run again."""
 
     exit_code = 75
 
