@@ -1,6 +1,7 @@
 """Models: found, verified, and loaded into an engine."""
 
-from wsiproc.model.devices import gpu_placement, visible_gpus
+from wsiproc.model.devices import cores, gpu_placement, visible_gpus
+from wsiproc.model.locality import ShiftReport, shift_check
 from wsiproc.model.registry import (
     Model,
     ModelEntry,
@@ -16,12 +17,15 @@ __all__ = [
     "ModelEntry",
     "Session",
     "SessionFacts",
+    "ShiftReport",
     "add_model",
+    "cores",
     "gpu_placement",
     "list_models",
     "load_model",
     "models_dir",
     "open_session",
     "real_device",
+    "shift_check",
     "visible_gpus",
 ]

@@ -7,6 +7,7 @@ they say of a pixel depends on no more than `Card.margin` around it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -29,10 +30,15 @@ _HAEMATOXYLIN = (1.25, -0.55, 0.0)
 both stains, so their difference is large in nuclei and negative in pink."""
 _LEVEL, _SLOPE = 0.17, 18.0
 """Where, on that scale, a nucleus begins, and how steep the map rises there."""
-_CENTRE_LEVEL, _CENTRE_SLOPE = 0.42, 14.0
-_DARK = 0.62
+_SMOOTH_UM = 0.6
+_NARROW_UM, _WIDE_UM, _WIDE_SHARE = 0.85, 2.5, 0.6
+"""Centres are the peaks of two blurs added up: the narrow one parts nuclei that touch, the wide
+one keeps a large nucleus from having several peaks."""
+_CENTRE_LEVEL, _CENTRE_SLOPE = 0.4, 8.0
+_LEVELS = (0.97, 0.94, 0.9, 0.8, 0.6, 0.4, 0.2)
+_DARK = 0.5
 _WINDOWS = (256, 512)
-_MARGIN, _STEP = 16, 8
+_STEP = 8
 _CHOSEN_ON = "drawn slides"
 
 
@@ -55,10 +61,15 @@ class _Sketch:
         return output
 
     def filtered(self, output: str, source: str, kernel: NDArray[np.float32]) -> str:
-        """`source` under filters ``[out, in, k, k]``, the borders padded with zeros."""
-        radius = kernel.shape[-1] // 2
+        """`source` under filters ``[out, in, h, w]``, the borders padded with zeros."""
+        rows, columns = (edge // 2 for edge in kernel.shape[2:])
         name = self.weight(f"{output}.kernel", kernel)
-        return self.add(output, "Conv", source, name, pads=(radius,) * 4)
+        return self.add(output, "Conv", source, name, pads=(rows, columns, rows, columns))
+
+    def blurred(self, output: str, source: str, sigma: float) -> str:
+        """`source` under a Gaussian of `sigma` px, down the columns and then along the rows."""
+        down = self.filtered(f"{output}.down", source, _bell(sigma))
+        return self.filtered(output, down, _bell(sigma).swapaxes(2, 3))
 
     def raised(self, output: str, source: str, level: float, slope: float) -> str:
         """1 / (1 + exp(-slope (source - level)))."""
@@ -81,9 +92,9 @@ def haematoxylin_model(
     Parameters
     ----------
     mpp
-        µm per model px that its card asks for; the filters are sized for .5 and do at .25.
+        µm per model px that its card asks for, .25 to .5.
     windows
-        The card's, multiples of 8 above 32.
+        The card's, multiples of 8 above 64.
     centre, classes, stain
         Whether it has the outputs `centre` and `class` (pale and dark nuclei), and the input
         `stain`.
@@ -92,11 +103,10 @@ def haematoxylin_model(
     likeness = _likeness(sketch, stain)
     outputs = ["prob"]
     channels = {"prob": 1, "centre": 1, "class": 2}
-    smooth = sketch.filtered("smooth", likeness, _disc(1.2 * 0.5 / mpp))
+    smooth = sketch.filtered("smooth", likeness, _disc(_SMOOTH_UM / mpp))
     sketch.raised("prob", smooth, _LEVEL, _SLOPE)
     if centre:
-        spread = sketch.filtered("spread", "prob", _bell(1.7 * 0.5 / mpp, _reach(mpp)))
-        sketch.raised("centre", spread, _CENTRE_LEVEL, _CENTRE_SLOPE)
+        _centre(sketch, "centre", "prob", mpp)
         outputs.append("centre")
     if classes:
         dark = sketch.raised("dark", smooth, _DARK, _SLOPE)
@@ -111,14 +121,14 @@ def haematoxylin_model(
         mpp=mpp,
         step=_STEP,
         windows=tuple(windows),
-        margin=_MARGIN,
+        margin=_margin(mpp),
         largest_nucleus_um=20.0,
         classes=TWO_CLASSES if classes else NUCLEUS,
         post=MaskPost(
             threshold=0.5,
             seed_threshold=0.5,
             seed_radius_um=2.0,
-            levels=(0.8, 0.6, 0.4, 0.2) if centre else (),
+            levels=_LEVELS if centre else (),
             min_area_um2=6.0,
             chosen_on=_CHOSEN_ON,
         ),
@@ -139,17 +149,16 @@ def points_model(
     """A model of kind ``points``: `prob`, one channel a class."""
     sketch = _Sketch()
     likeness = _likeness(sketch, stain=False)
-    smooth = sketch.filtered("smooth", likeness, _disc(1.2 * 0.5 / mpp))
+    smooth = sketch.filtered("smooth", likeness, _disc(_SMOOTH_UM / mpp))
     inside = sketch.raised("inside", smooth, _LEVEL, _SLOPE)
-    spread = sketch.filtered("spread", inside, _bell(1.7 * 0.5 / mpp, _reach(mpp)))
     if classes:
-        peak = sketch.raised("peak", spread, _CENTRE_LEVEL, _CENTRE_SLOPE)
+        peak = _centre(sketch, "peak", inside, mpp)
         dark = sketch.raised("dark", smooth, _DARK, _SLOPE)
         pale = sketch.add("pale", "Sub", sketch.scalar("one", 1.0), dark)
         both = sketch.add("both", "Concat", pale, dark, axis=1)
         sketch.add("prob", "Mul", both, peak)
     else:
-        sketch.raised("prob", spread, _CENTRE_LEVEL, _CENTRE_SLOPE)
+        _centre(sketch, "prob", inside, mpp)
     card = Card(
         name=name,
         method="drawn",
@@ -157,7 +166,7 @@ def points_model(
         mpp=mpp,
         step=_STEP,
         windows=tuple(windows),
-        margin=_MARGIN,
+        margin=_margin(mpp),
         largest_nucleus_um=20.0,
         classes=TWO_CLASSES if classes else NUCLEUS,
         post=PointsPost(threshold=0.3 if classes else 0.5, radius_um=2.5, chosen_on=_CHOSEN_ON),
@@ -234,9 +243,30 @@ def _row(weights: Sequence[float]) -> NDArray[np.float32]:
     return np.array(weights, np.float32).reshape(1, len(weights), 1, 1)
 
 
-def _reach(mpp: float) -> int:
-    """Radius of the widest filter in px; with the other filters it stays inside the margin."""
-    return min(9, round(5 * 0.5 / mpp))
+def _centre(sketch: _Sketch, output: str, inside: str, mpp: float) -> str:
+    """A map with one peak a nucleus, from the one of their pixels."""
+    narrow = sketch.blurred("narrow", inside, _NARROW_UM / mpp)
+    wide = sketch.blurred("wide", inside, _WIDE_UM / mpp)
+    shares = [
+        sketch.add(f"{name}.part", "Mul", blur, sketch.scalar(f"{name}.share", share))
+        for name, blur, share in (
+            ("narrow", narrow, 1 - _WIDE_SHARE),
+            ("wide", wide, _WIDE_SHARE),
+        )
+    ]
+    spread = sketch.add("spread", "Add", *shares)
+    return sketch.raised(output, spread, _CENTRE_LEVEL, _CENTRE_SLOPE)
+
+
+def _margin(mpp: float) -> int:
+    """Radius of the receptive field in px, rounded up to a multiple of the step."""
+    reach = math.ceil(_SMOOTH_UM / mpp) + _cut(_WIDE_UM / mpp)
+    return -(-reach // _STEP) * _STEP
+
+
+def _cut(sigma: float) -> int:
+    """Where a Gaussian of `sigma` px ends."""
+    return math.ceil(2.2 * sigma)
 
 
 def _disc(radius: float) -> NDArray[np.float32]:
@@ -247,14 +277,12 @@ def _disc(radius: float) -> NDArray[np.float32]:
     return _kernel(weights)
 
 
-def _bell(sigma: float, radius: int) -> NDArray[np.float32]:
-    """A Gaussian of `sigma` px cut at `radius`."""
-    axis = np.arange(-radius, radius + 1)
-    line = np.exp(-0.5 * (axis / sigma) ** 2)
-    weights = np.outer(line, line)
-    return _kernel(weights)
+def _bell(sigma: float) -> NDArray[np.float32]:
+    """A Gaussian of `sigma` px down a column."""
+    radius = _cut(sigma)
+    return _kernel(np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)[:, None])
 
 
 def _kernel(weights: NDArray[np.float64]) -> NDArray[np.float32]:
-    """A filter ``[1, 1, k, k]`` that keeps a flat image as it is."""
+    """A filter ``[1, 1, h, w]`` that keeps a flat image as it is."""
     return np.asarray(weights / weights.sum(), np.float32)[None, None]
