@@ -50,21 +50,34 @@ class OpenSlideSource:
         """One piece, laid over the background."""
         width, height = self.piece[level]
         size = self.header.levels[level]
-        corner = (column * width, row * height)
-        shape = (min(width, size.width - corner[0]), min(height, size.height - corner[1]))
+        x, y = column * width, row * height
+        return self.region(level, x, y, min(width, size.width - x), min(height, size.height - y))[0]
+
+    def region(
+        self, level: int, x: int, y: int, width: int, height: int
+    ) -> tuple[NDArray[np.uint8], float, float]:
+        """Any region of a level, its corner and size in px of that level.
+
+        Returns
+        -------
+        pixels
+            ``[height, width, 3]``.
+        off_x, off_y
+            How many px further right and down they were sampled, because OpenSlide takes corners
+            in whole level-0 px; at most half of such a px.
+        """
         scale = self._downsamples[level]
+        corner = (round(x * scale), round(y * scale))
         slide = self._slide
         try:
-            image = slide.read_region(
-                (round(corner[0] * scale), round(corner[1] * scale)), level, shape
-            )
+            image = slide.read_region(corner, level, (width, height))
         except (openslide.OpenSlideError, ValueError) as error:
-            # An OpenSlide handle that has failed once fails for good, also where the file is fine.
+            # An OpenSlide handle that has failed once fails for good, even where all is well.
             self._open_anew(slide)
-            raise SlideReadError(
-                f"OpenSlide cannot read this region: {reason(error, self._path)}"
-            ) from None
-        return over(np.asarray(image), self.header.background)
+            why = reason(error, self._path)
+            raise SlideReadError(f"OpenSlide cannot read this region: {why}") from None
+        pixels = over(np.asarray(image), self.header.background)
+        return pixels, corner[0] / scale - x, corner[1] / scale - y
 
     def _open_anew(self, broken: openslide.OpenSlide) -> None:
         with self._lock:
