@@ -1,1 +1,159 @@
-""""""
+"""What a network says of each pixel becomes nuclei.
+
+Decoding is local and deterministic: what it says of a nucleus depends only on pixels within
+`reach_px` of its reference pixel, and on nothing else.  So two tiles that both see those pixels say
+the same, bit for bit, and a slide's result does not depend on how it was cut into tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsiproc.card import Card, MaskPost, PointsPost
+from wsiproc.decode.contour import contours
+from wsiproc.decode.mask import decode_mask, mask_reach
+from wsiproc.decode.points import decode_points, radius_px
+from wsiproc.errors import ModelError
+from wsiproc.geometry import Box
+from wsiproc.nuclei import Nuclei
+
+__all__ = ["contours", "decode", "reach_px"]
+
+Maps = Mapping[str, NDArray[np.float32]]
+
+
+def decode(card: Card, maps: Maps, box: Box, slide: Box) -> Nuclei:
+    """All nuclei that can be seen in a box.
+
+    Parameters
+    ----------
+    card
+        The model's: kind, resolution, and the constants of post-processing.
+    maps
+        The model's outputs over `box`, ``[C, h, w]`` float32 each: `prob`, and for the kind `mask`
+        where the model has them `centre` and `class`.  At `card.stride` s, a map's pixel covers
+        s x s model px.
+    box
+        Global model px; whole output pixels.  May reach past the slide.
+    slide
+        The whole slide in model px.  What the maps say outside of it is not looked at.
+
+    Returns
+    -------
+    Nuclei
+        Sorted by reference pixel.  Those near the edge of `box` may differ from what a larger box
+        would say; those further inside than `reach_px` do not.
+
+    Raises
+    ------
+    ModelError
+        If this version does not decode the model's kind, or the maps are not those on the card.
+    """
+    s, post = card.stride, card.post
+    if any(edge % s for edge in box.as_tuple()):
+        raise ValueError(f"{box} does not lie on whole output pixels of stride {s}")
+    own = Box(*(edge // s for edge in box.as_tuple()))
+    origin = (own.x0, own.y0)
+    # In pixels of the maps, that is with `origin` at (0, 0).
+    whole = Box(
+        slide.x0 // s, slide.y0 // s, math.ceil(slide.x1 / s), math.ceil(slide.y1 / s)
+    ).shifted(-own.x0, -own.y0)
+    area = Box(0, 0, own.width, own.height) & whole
+    size = (own.height, own.width)
+    if isinstance(post, PointsPost):
+        prob = _checked(maps, "prob", size, len(card.classes))
+        found = decode_points(post, card.mpp * s, prob, area, whole, origin)
+    elif isinstance(post, MaskPost):
+        three = (
+            _checked(maps, "prob", size, 1)[0],
+            _checked(maps, "centre", size, 1)[0] if "centre" in maps else None,
+            _checked(maps, "class", size, len(card.classes)) if "class" in maps else None,
+        )
+        if post.levels and three[1] is None:
+            raise ModelError(
+                "the model's card has `levels` of a map `centre`, which the model did not give"
+            )
+        radius = _largest_radius(card)
+        found = decode_mask(post, card.mpp * s, radius, three, area, whole, origin)
+    else:
+        raise _not_decoded(card)
+    return found if s == 1 else _scaled(found, s)
+
+
+def reach_px(card: Card) -> int:
+    """How far from its reference pixel all lies that a nucleus depends on, in model px.
+
+    A nucleus whose reference pixel is in ``box.grown(-reach_px(card))`` is decoded the same from
+    `box` as from any larger one; so is the lack of one.
+
+    Points: the radius of suppression.
+
+    Masks, with K the largest nucleus' radius: the mask lies within K of its seed, hence within 2 K
+    of the reference pixel.  Each of its pixels is settled by the T steps of growth, which look no
+    further than T px, and by what makes a seed within that distance.  T is K, and with L levels of
+    `centre` another L ceil(K / (L + 1)) < K + L.  So, with the seed radius r, the reach is
+    2 K + T + r.  A card that may do without `centre` has no seed radius alone to add but, for the
+    seed's disc, its rivals and their thickness, K + max(K, r) + 1 + K.
+
+    Whether a model has a `centre` stands on no card, so a mask's reach is the larger of the two
+    unless the card gives `levels`, which only a map of centres can have.
+
+    Raises
+    ------
+    ModelError
+        If this version does not decode the model's kind.
+    """
+    post, mpp = card.post, card.mpp * card.stride
+    if isinstance(post, PointsPost):
+        return radius_px(post.radius_um / mpp) * card.stride
+    if isinstance(post, MaskPost):
+        radius = _largest_radius(card)
+        reach = mask_reach(post, mpp, radius, centre=True)
+        if not post.levels:
+            reach = max(reach, mask_reach(post, mpp, radius, centre=False))
+        return reach * card.stride
+    raise _not_decoded(card)
+
+
+def _largest_radius(card: Card) -> int:
+    return math.ceil(card.largest_nucleus_um / (card.mpp * card.stride) / 2)
+
+
+def _checked(maps: Maps, name: str, size: tuple[int, int], channels: int) -> NDArray[np.float32]:
+    if name not in maps:
+        raise ModelError(f"the model gave no map `{name}`; its card's outputs have to name one")
+    shape = maps[name].shape
+    if len(shape) != 3 or shape[1:] != size:
+        raise ValueError(f"map `{name}` has shape {shape}, the box has {size[0]} x {size[1]} px")
+    if shape[0] != channels:
+        raise ModelError(
+            f"the model's map `{name}` has {shape[0]} channels where its card needs {channels}; "
+            "choose them with `channels` on the card, or list its classes"
+        )
+    return np.ascontiguousarray(maps[name], np.float32)
+
+
+def _scaled(found: Nuclei, s: int) -> Nuclei:
+    """From output px to model px."""
+    return Nuclei(
+        ref_x=found.ref_x * s,
+        ref_y=found.ref_y * s,
+        x=found.x * s,
+        y=found.y * s,
+        class_id=found.class_id,
+        score=found.score,
+        cut=found.cut,
+        ring=None if found.ring is None else found.ring * s,
+        ring_start=found.ring_start,
+    )
+
+
+def _not_decoded(card: Card) -> ModelError:
+    return ModelError(
+        f"model {card.name!r} is of kind {card.kind!r}, which this version of wsiproc does not "
+        "decode; it decodes points and mask"
+    )
