@@ -98,7 +98,7 @@ class Nuclei:
         begin, count = self.ring_start[index], np.diff(self.ring_start)[index]
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(count)])
         vertex = np.arange(start[-1]) - np.repeat(start[:-1] - begin, count)
-        return Nuclei(**columns, ring=self.ring[vertex], ring_start=start)
+        return Nuclei(**columns, ring=self.ring.take(vertex, axis=0), ring_start=start)
 
     def in_order(self) -> Nuclei:
         """The same nuclei sorted by reference pixel (y, then x), then class."""

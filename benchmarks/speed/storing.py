@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,12 @@ def drawn(row: int, column: int, n: int) -> Nuclei:
             ]
         )
     )
+    # From the smallest (y, x) on, as decoders give them.
+    first = [int(np.lexsort(ring[a:b].T)[0]) for a, b in pairwise(start)]
+    along = np.arange(start[-1]) - np.repeat(start[:-1], count)
+    ring = ring[
+        np.repeat(start[:-1], count) + (along + np.repeat(first, count)) % np.repeat(count, count)
+    ]
     return Nuclei(
         ref_x=place % (TILE_PX // 8) * 8 + column * TILE_PX,
         ref_y=place // (TILE_PX // 8) * 8 + row * TILE_PX,

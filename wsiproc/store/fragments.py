@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -162,14 +162,27 @@ def _unpack(payload: pa.Buffer) -> Fragment:
             ring=points.reshape(-1, 2),
             ring_start=lists.offsets.to_numpy().astype(np.int64) // 2,
         )
-    order = np.arange(len(both), dtype=np.intp)
+    cut = head["core"]
     return Fragment(
         row=head["row"],
         column=head["column"],
-        core=both.take(order[: head["core"]]),
-        handed=both.take(order[head["core"] :]),
+        core=_rows(both, 0, cut),
+        handed=_rows(both, cut, len(both)),
         facts=head["facts"],
     )
+
+
+def _rows(nuclei: Nuclei, first: int, end: int) -> Nuclei:
+    """A run of rows, sharing memory with `nuclei`."""
+    plain = {
+        f.name: getattr(nuclei, f.name)[first:end]
+        for f in fields(nuclei)
+        if not f.name.startswith("ring")
+    }
+    if nuclei.ring is None or nuclei.ring_start is None:
+        return Nuclei(**plain)
+    start = nuclei.ring_start[first : end + 1]
+    return Nuclei(**plain, ring=nuclei.ring[start[0] : start[-1]], ring_start=start - start[0])
 
 
 def _halves(ring: NDArray[np.float64]) -> NDArray[np.int32] | NDArray[np.float64]:

@@ -25,7 +25,7 @@ class Outlines:
     Parameters
     ----------
     rings
-        In grid steps.
+        In grid steps, each relative to its centre: small numbers, whose products are exact.
     centre_x, centre_y
         ``[n]`` the centroids of the masks, rounded to the grid.
     star
@@ -44,6 +44,15 @@ class Outlines:
     repaired: int
     collapsed: int
 
+    def placed(self) -> Rings:
+        """The rings where they lie on the slide, in grid steps."""
+        rings, count = self.rings, self.rings.count
+        return Rings(
+            rings.x + np.repeat(self.centre_x, count),
+            rings.y + np.repeat(self.centre_y, count),
+            rings.start,
+        )
+
 
 def outlines(nuclei: Nuclei, frame: Frame) -> Outlines:
     """The polygons of `nuclei`, snapped to the grid and made valid.
@@ -57,24 +66,21 @@ def outlines(nuclei: Nuclei, frame: Frame) -> Outlines:
         raise ValueError("these nuclei are points")
     per_x, per_y = (um / GRID_UM for um in frame.um_per_px)
     centre_x, centre_y = np.rint(nuclei.x * per_x), np.rint(nuclei.y * per_y)
-    rings = _plain(
+    count = np.diff(nuclei.ring_start)
+    rings, collapsed = _ordered(
         Rings(
-            np.rint(nuclei.ring[:, 0] * per_x),
-            np.rint(nuclei.ring[:, 1] * per_y),
-            np.asarray(nuclei.ring_start, np.int64) - nuclei.ring_start[0],
+            np.rint(nuclei.ring[:, 0] * per_x) - np.repeat(centre_x, count),
+            np.rint(nuclei.ring[:, 1] * per_y) - np.repeat(centre_y, count),
+            nuclei.ring_start - nuclei.ring_start[0],
         )
     )
-    rings, collapsed = _with_area(rings, centre_x, centre_y)
-    rings = _turned(rings)
-    star = _star(rings, centre_x, centre_y)
+    star = _star(rings)
     doubtful = np.flatnonzero(~star)
     wrong = doubtful[~shapely.is_valid(to_shapely(rings.take(doubtful)))]
     if len(wrong):
-        whole = _plain(_largest_parts(rings.take(wrong)))
-        whole, lost = _with_area(whole, centre_x[wrong], centre_y[wrong])
-        rings = rings.replaced(wrong, _turned(whole))
-        star[wrong] = _star(rings.take(wrong), centre_x[wrong], centre_y[wrong])
-        collapsed += lost
+        whole, lost = _ordered(_largest_parts(rings.take(wrong)))
+        rings, collapsed = rings.replaced(wrong, whole), collapsed + lost
+        star[wrong] = _star(whole)
     return Outlines(rings, centre_x, centre_y, star, len(wrong), collapsed)
 
 
@@ -104,9 +110,8 @@ def measure(shapes: Outlines) -> Measures:
     rings = shapes.rings
     if not len(rings):
         return Measures(*(np.empty(0) for _ in range(7)))
-    x, y = _relative(rings, shapes.centre_x, shapes.centre_y)
+    x, y, begin = rings.x, rings.y, rings.start[:-1]
     nx, ny = successor(x, rings.start), successor(y, rings.start)
-    begin = rings.start[:-1]
     cross = x * ny - nx * y
     twice = np.add.reduceat(cross, begin)
     mean_x = np.add.reduceat(cross * (x + nx), begin) / (3 * twice)
@@ -119,7 +124,7 @@ def measure(shapes: Outlines) -> Measures:
     large, small = half + apart, np.maximum(half - apart, 0)
     turn = 0.5 * np.arctan2(2 * xy, xx - yy)
     dx, dy = nx - x, ny - y
-    hull = _hull_area(rings, shapes)
+    hull = _hull_area(rings, shapes.star)
     return Measures(
         area_um2=twice / 2 * GRID_UM**2,
         perimeter_um=np.add.reduceat(np.sqrt(dx * dx + dy * dy), begin) * GRID_UM,
@@ -132,88 +137,94 @@ def measure(shapes: Outlines) -> Measures:
     )
 
 
-def _relative(rings: Rings, centre_x: Floats, centre_y: Floats) -> tuple[Floats, Floats]:
-    count = rings.count
-    return rings.x - np.repeat(centre_x, count), rings.y - np.repeat(centre_y, count)
+def _ordered(rings: Rings) -> tuple[Rings, int]:
+    """Rings in their stored order of vertices, none without area; and how many had none."""
+    rings = _plain(rings)
+    twice = _twice_area(rings)
+    flat = np.flatnonzero(twice == 0)
+    if len(flat):
+        x, y = (
+            np.tile([-1.0, 1.0, 1.0, -1.0], len(flat)),
+            np.tile([-1.0, -1.0, 1.0, 1.0], len(flat)),
+        )
+        rings = rings.replaced(flat, Rings(x, y, 4 * np.arange(len(flat) + 1)))
+    # Decoders give rings in order, and snapping seldom changes that.
+    astray = np.flatnonzero((twice < 0) | ~_from_smallest(rings))
+    if len(astray):
+        rings = rings.replaced(astray, _turned(rings.take(astray)))
+    return rings, len(flat)
 
 
 def _plain(rings: Rings) -> Rings:
     """Without repeated vertices, and without those on the line through their neighbours."""
-    while True:
-        before = len(rings.x)
-        dx, dy = (
-            successor(rings.x, rings.start) - rings.x,
-            successor(rings.y, rings.start) - rings.y,
-        )
-        moves = (dx != 0) | (dy != 0)
-        if not moves.all():
-            rings, dx, dy = rings.where(moves), dx[moves], dy[moves]
-            dx, dy = (
-                successor(rings.x, rings.start) - rings.x,
-                successor(rings.y, rings.start) - rings.y,
-            )
-        turns = predecessor(dx, rings.start) * dy != predecessor(dy, rings.start) * dx
-        if not turns.all():
-            rings = rings.where(turns)
-        if len(rings.x) == before:
-            return rings
+    thinner = _thinned(rings)
+    todo = np.flatnonzero(thinner.count != rings.count)
+    rings = thinner
+    while len(todo):
+        some = rings.take(todo)
+        thinner = _thinned(some)
+        changed = thinner.count != some.count
+        if changed.any():
+            rings = rings.replaced(todo, thinner)
+        todo = todo[changed]
+    return rings
 
 
-def _with_area(rings: Rings, centre_x: Floats, centre_y: Floats) -> tuple[Rings, int]:
-    """Rings without area exchanged for squares around their centres, and how many those were."""
-    flat = np.flatnonzero((rings.count < 3) | (_twice_area(rings) == 0))
-    if not len(flat):
-        return rings, 0
-    cx, cy = centre_x[flat, None], centre_y[flat, None]
-    squares = Rings(
-        np.add(cx, (-1, 1, 1, -1)).ravel(),
-        np.add(cy, (-1, -1, 1, 1)).ravel(),
-        4 * np.arange(len(flat) + 1),
-    )
-    return rings.replaced(flat, squares), len(flat)
+def _thinned(rings: Rings) -> Rings:
+    """One pass of `_plain`; what it takes away can bring others in line."""
+    dx, dy = _steps(rings)
+    moves = (dx != 0) | (dy != 0)
+    if not moves.all():
+        rings = rings.where(moves)
+        dx, dy = _steps(rings)
+    turns = predecessor(dx, rings.start) * dy != predecessor(dy, rings.start) * dx
+    return rings if turns.all() else rings.where(turns)
+
+
+def _steps(rings: Rings) -> tuple[Floats, Floats]:
+    """From each vertex to the next."""
+    return successor(rings.x, rings.start) - rings.x, successor(rings.y, rings.start) - rings.y
 
 
 def _twice_area(rings: Rings) -> Floats:
     """Twice the signed area of each ring, exact; 0 for an empty one."""
-    some = rings.count > 0
     area = np.zeros(len(rings))
-    if not some.any():
-        return area
-    begin = rings.start[:-1][some]
-    x, y = _relative(rings, _first(rings.x, rings), _first(rings.y, rings))
-    cross = x * successor(y, rings.start) - successor(x, rings.start) * y
-    area[some] = np.add.reduceat(cross, begin)
+    some = rings.count > 0
+    if some.any():
+        cross = (
+            rings.x * successor(rings.y, rings.start) - successor(rings.x, rings.start) * rings.y
+        )
+        area[some] = np.add.reduceat(cross, rings.start[:-1][some])
     return area
 
 
-def _first(values: Floats, rings: Rings) -> Floats:
-    first = np.zeros(len(rings))
-    some = rings.count > 0
-    first[some] = values[rings.start[:-1][some]]
-    return first
+def _from_smallest(rings: Rings) -> Bools:
+    """Whether each ring begins at its smallest (y, x); none empty."""
+    if not len(rings):
+        return np.zeros(0, np.bool_)
+    begin, count = rings.start[:-1], rings.count
+    dy = rings.y - np.repeat(rings.y[begin], count)
+    before = (dy < 0) | ((dy == 0) & (rings.x < np.repeat(rings.x[begin], count)))
+    smaller: Bools = np.logical_or.reduceat(before, begin)
+    return ~smaller
 
 
 def _turned(rings: Rings) -> Rings:
     """The rings counter-clockwise in numbers, each from its smallest (y, x) on; none empty."""
-    if not len(rings):
-        return rings
     count, begin = rings.count, rings.start[:-1]
-    backwards = _twice_area(rings) < 0
     lowest_y = np.repeat(np.minimum.reduceat(rings.y, begin), count)
     x = np.where(rings.y == lowest_y, rings.x, np.inf)
     hits = np.flatnonzero(x == np.repeat(np.minimum.reduceat(x, begin), count))
     # A ring that touches itself there has several: any will do, as it is repaired later.
     first = hits[np.searchsorted(hits, begin)] - begin
-    step = np.where(backwards, -1, 1)
+    step = np.where(_twice_area(rings) < 0, -1, 1)
     along = np.arange(len(rings.x)) - np.repeat(begin, count)
-    place = np.repeat(first, count) + np.repeat(step, count) * along
-    size = np.repeat(count, count)
-    place += np.where(place < 0, size, 0) - np.where(place >= size, size, 0)
+    place = (np.repeat(first, count) + np.repeat(step, count) * along) % np.repeat(count, count)
     place += np.repeat(begin, count)
     return Rings(rings.x[place], rings.y[place], rings.start)
 
 
-def _star(rings: Rings, centre_x: Floats, centre_y: Floats) -> Bools:
+def _star(rings: Rings) -> Bools:
     """Rings that go round their centre once and always forwards; such a polygon is valid.
 
     A test that is exact, cheap, and true of nearly every nucleus, so that few are left for the
@@ -221,35 +232,35 @@ def _star(rings: Rings, centre_x: Floats, centre_y: Floats) -> Bools:
     """
     if not len(rings):
         return np.zeros(0, np.bool_)
-    x, y = _relative(rings, centre_x, centre_y)
+    x, y, begin = rings.x, rings.y, rings.start[:-1]
     nx, ny = successor(x, rings.start), successor(y, rings.start)
-    begin = rings.start[:-1]
     forwards = np.logical_and.reduceat(x * ny - nx * y > 0, begin)
-    rounds = np.add.reduceat(((y < 0) & (ny >= 0)).astype(np.int64), begin)
+    rounds = np.add.reduceat(((y < 0) & (ny >= 0)).astype(np.int8), begin)
     once: Bools = forwards & (rounds == 1)
     return once
 
 
-def _hull_area(rings: Rings, shapes: Outlines) -> Floats:
+def _hull_area(rings: Rings, star: Bools) -> Floats:
     """Areas of the convex hulls, in square grid steps."""
     area = np.empty(len(rings))
-    other = np.flatnonzero(~shapes.star)
+    other = np.flatnonzero(~star)
     area[other] = shapely.area(shapely.convex_hull(to_shapely(rings.take(other))))
-    todo = np.flatnonzero(shapes.star)
+    todo = np.flatnonzero(star)
     left = rings.take(todo) if len(other) else rings
-    x, y = _relative(left, shapes.centre_x[todo], shapes.centre_y[todo])
-    left = Rings(x, y, left.start)
     # Seen from a star's centre, a vertex where the outline turns inwards lies inside the triangle
     # of the centre and its neighbours: it is no corner of the hull, and a star remains without it.
     while len(todo):
-        x, y, start = left.x, left.y, left.start
-        dx, dy = successor(x, start) - x, successor(y, start) - y
-        outwards = predecessor(dx, start) * dy > predecessor(dy, start) * dx
-        convex = np.logical_and.reduceat(outwards, start[:-1])
+        dx, dy = _steps(left)
+        outwards = predecessor(dx, left.start) * dy > predecessor(dy, left.start) * dx
+        convex = np.logical_and.reduceat(outwards, left.start[:-1])
         if convex.any():
             area[todo[convex]] = _twice_area(left.take(np.flatnonzero(convex))) / 2
-        left = left.where(outwards).take(np.flatnonzero(~convex))
-        todo = todo[~convex]
+            left, outwards = (
+                left.take(np.flatnonzero(~convex)),
+                outwards[np.repeat(~convex, left.count)],
+            )
+            todo = todo[~convex]
+        left = left.where(outwards)
     return area
 
 

@@ -112,11 +112,9 @@ def write_nuclei(
             points.write({**columns, "geometry": wkb_points(x, y)}, (x, y, x, y))
             if polygons is not None:
                 shapes = outlines(nuclei, frame)
-                measures = measure(shapes).columns()
-                geometry = wkb_polygons(shapes.rings)
-                polygons.write(
-                    {**columns, **measures, "geometry": geometry}, bounds_um(shapes.rings)
-                )
+                rings = shapes.placed()
+                columns |= {**measure(shapes).columns(), "geometry": wkb_polygons(rings)}
+                polygons.write(columns, bounds_um(rings))
                 repaired += shapes.repaired
                 collapsed += shapes.collapsed
             by_class += np.bincount(nuclei.class_id, minlength=len(by_class))
