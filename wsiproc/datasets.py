@@ -230,8 +230,8 @@ def read_dataset(folder: Path) -> Dataset:
         for id_ in ids:
             if id_ in seen:
                 raise ConfigError(
-                    f"data set {said.name}: image {id_} is in {seen[id_]!r} and again in {split!r}; "
-                    f"an image belongs to one split, once"
+                    f"data set {said.name}: image {id_} is in {seen[id_]!r} and again in "
+                    f"{split!r}; an image belongs to one split, once"
                 )
             if not id_ or "/" in id_ or "\\" in id_ or id_.startswith("."):
                 raise ConfigError(f"data set {said.name}: {id_!r} is no id of an image")

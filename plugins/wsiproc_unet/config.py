@@ -16,7 +16,7 @@ class UNetConfig(MethodConfig):
 
     mpp: float = Field(default=0.5, gt=0.05, lt=5)
     """µm per px that the network works at."""
-    width: int = Field(default=32, ge=4)
+    width: int = Field(default=24, ge=4)
     """Channels at full resolution."""
     poolings: int = Field(default=3, ge=1, le=5)
     schedule: Schedule = Schedule()

@@ -105,10 +105,9 @@ def assumed_mpp(sets: tuple[Dataset, ...]) -> dict[str, float]:
 
 def median_width(dataset: Dataset) -> float:
     """Median diameter in px of circles with the nuclei's areas."""
-    areas: list[NDArray[np.int64]] = []
-    for sample in dataset.samples:
-        areas.append(np.unique(sample.instances(), return_counts=True)[1][1:])
-    return float(2 * np.sqrt(np.median(np.concatenate(areas)) / np.pi))
+    counts = [np.bincount(sample.instances().ravel())[1:] for sample in dataset.samples]
+    areas = np.concatenate(counts)
+    return float(2 * np.sqrt(np.median(areas[areas > 0]) / np.pi))
 
 
 def stage(config: UNetConfig, data: Data) -> Stage:
@@ -133,9 +132,9 @@ def stage(config: UNetConfig, data: Data) -> Stage:
             found, true = logits[0] > 0, target[0] > 0.5
             both += float((found & true).sum())
             total += float(found.sum() + true.sum())
-        return {"loss": float(np.mean(losses)), "dice": 2 * both / max(total, 1.0)}
+        return {"val_loss": float(np.mean(losses)), "dice": 2 * both / max(total, 1.0)}
 
-    return Stage("unet", batch, loss, check, better=("loss", False))
+    return Stage("unet", batch, loss, check, better=("val_loss", False))
 
 
 def loss_of(logits: Tensor, target: Tensor, config: UNetConfig) -> Tensor:

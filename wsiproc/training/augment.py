@@ -7,6 +7,7 @@ and the step alone, and a training that was killed goes on with the same batches
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,7 +67,7 @@ class Pyramid:
     @property
     def area(self) -> int:
         """Pixels of the first scale."""
-        return self.pixels[0].shape[0] * self.pixels[0].shape[1]
+        return math.prod(self.pixels[0].shape[:2])
 
 
 def make_pyramid(
@@ -106,10 +107,9 @@ def crops(
         weight = np.array([pyramid.area for pyramid in group], np.float64)
         pyramid = group[rng.choice(len(group), p=weight / weight.sum())]
         scale = rng.integers(len(pyramid.pixels))
-        pixels, target = _crop(
-            pyramid.pixels[scale], pyramid.targets[scale], rng, size, augmentation
-        )
-        turns, flip = rng.integers(4), rng.integers(2)
+        image, raster = pyramid.pixels[scale], pyramid.targets[scale]
+        pixels, target = _crop(image, raster, rng, size, augmentation)
+        turns, flip = int(rng.integers(4)), rng.integers(2)
         pixels, target = np.rot90(pixels, turns), np.rot90(target, turns)
         if flip:
             pixels, target = pixels[:, ::-1], target[:, ::-1]
@@ -170,7 +170,7 @@ def restain(
         image = ndimage.gaussian_filter(image, (sigma, sigma, 0))
     if a.noise and rng.random() < 1 / 3:
         image = image + rng.normal(0, rng.uniform(0, a.noise), image.shape)
-    out = np.clip(image + 0.5, 0, 255).astype(np.uint8)
+    out: NDArray[np.uint8] = np.clip(image + 0.5, 0, 255).astype(np.uint8)
     if a.jpeg and rng.random() < 1 / 3:
         out = _compressed(out, int(rng.integers(40, 96)))
     return out

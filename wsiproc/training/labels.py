@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 
+Raster = NDArray[np.float32]
 IGNORE = -1.0
 """Value of a raster where the annotation says nothing; losses leave such pixels out."""
 
 
-def foreground(instances: NDArray[np.int32]) -> NDArray[np.float32]:
+def foreground(instances: NDArray[np.int32]) -> Raster:
     """1 inside nuclei, their borders included, and 0 outside.
 
     Parameters
@@ -29,7 +30,7 @@ def foreground(instances: NDArray[np.int32]) -> NDArray[np.float32]:
     return np.where(instances < 0, IGNORE, instances > 0).astype(np.float32)
 
 
-def centre_map(instances: NDArray[np.int32]) -> NDArray[np.float32]:
+def centre_map(instances: NDArray[np.int32]) -> Raster:
     """How far inside its nucleus a pixel lies: 1 at the centre, falling to 0 at the border.
 
     The solution of Poisson's equation with 0 on the border, scaled to 1 in every nucleus (Gorelick
@@ -75,16 +76,17 @@ def centre_map(instances: NDArray[np.int32]) -> NDArray[np.float32]:
     return out
 
 
-def between(instances: NDArray[np.int32], reach_px: float) -> NDArray[np.float32]:
-    """1 where two different nuclei lie within `reach_px` of a pixel, else 0: where to look twice."""
+def between(instances: NDArray[np.int32], reach_px: float) -> Raster:
+    """1 where two different nuclei lie within `reach_px` of a pixel, else 0."""
     size = 2 * max(1, round(reach_px)) + 1
     labels = np.where(instances > 0, instances, 0)
     highest = ndimage.maximum_filter(labels, size)
     lowest = ndimage.minimum_filter(np.where(labels > 0, labels, np.iinfo(np.int32).max), size)
-    return ((highest > 0) & (highest != lowest)).astype(np.float32)
+    touching: Raster = ((highest > 0) & (highest != lowest)).astype(np.float32)
+    return touching
 
 
-def discs(shape: tuple[int, int], xy: NDArray[np.float64], radius_px: float) -> NDArray[np.float32]:
+def discs(shape: tuple[int, int], xy: NDArray[np.float64], radius_px: float) -> Raster:
     """1 within `radius_px` of a point, else 0; `xy` in px, pixel centres at +.5."""
     if not len(xy):
         return np.zeros(shape, np.float32)
@@ -92,7 +94,8 @@ def discs(shape: tuple[int, int], xy: NDArray[np.float64], radius_px: float) -> 
     inside = (xy >= 0).all(1) & (xy[:, 0] < shape[1]) & (xy[:, 1] < shape[0])
     cells = np.floor(xy[inside]).astype(np.int64)
     far[cells[:, 1], cells[:, 0]] = False
-    return (ndimage.distance_transform_edt(far) <= radius_px).astype(np.float32)
+    near: Raster = (ndimage.distance_transform_edt(far) <= radius_px).astype(np.float32)
+    return near
 
 
 def resampled_size(size: int, mpp: float, to_mpp: float) -> int:
@@ -105,7 +108,7 @@ def resample_pixels(pixels: NDArray[np.uint8], height: int, width: int) -> NDArr
     return (_average(pixels.astype(np.float32), height, width) + 0.5).astype(np.uint8)
 
 
-def resample_raster(raster: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def resample_raster(raster: Raster, height: int, width: int) -> Raster:
     """``[h, w, c]`` rasters averaged over what is known; unknown where most of the area is."""
     known = (raster >= 0).astype(np.float32)
     weight = _average(known, height, width)
@@ -114,14 +117,14 @@ def resample_raster(raster: NDArray[np.float32], height: int, width: int) -> NDA
     return np.where(weight >= 0.5, mean, IGNORE).astype(np.float32)
 
 
-def _average(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def _average(image: Raster, height: int, width: int) -> Raster:
     rows, columns = _overlaps(image.shape[0], height), _overlaps(image.shape[1], width)
     down = np.einsum("ij,jkc->ikc", rows, image, optimize=True)
-    out: NDArray[np.float32] = np.einsum("ij,kjc->kic", columns, down, optimize=True)
+    out: Raster = np.einsum("ij,kjc->kic", columns, down, optimize=True)
     return out
 
 
-def _overlaps(size: int, new: int) -> NDArray[np.float32]:
+def _overlaps(size: int, new: int) -> Raster:
     """``[new, size]``: the share of each old pixel in each new one; rows sum to 1.
 
     Enlarging, a new pixel is smaller than an old one and would repeat it; it is then given the
@@ -134,4 +137,5 @@ def _overlaps(size: int, new: int) -> NDArray[np.float32]:
     left = np.arange(size)[None]
     share = np.clip(np.minimum(high, left + 1) - np.maximum(low, left), 0, None)
     share /= share.sum(1, keepdims=True)
-    return share.astype(np.float32)
+    out: Raster = share.astype(np.float32)
+    return out

@@ -6,6 +6,8 @@ image (group, layer or instance normalisation) would let a pixel depend on its w
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -49,12 +51,8 @@ class ResidualUNet(nn.Module):
         widths = [width * 2**level for level in range(poolings + 1)]
         self.stem = nn.Conv2d(3, width, 3, padding=1)
         self.down = nn.ModuleList(Residual(w) for w in widths)
-        self.widen = nn.ModuleList(
-            nn.Conv2d(a, b, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
-        self.narrow = nn.ModuleList(
-            nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.widen = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(widths))
+        self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(Residual(w) for w in widths[:-1])
         self.head = nn.Conv2d(width, outputs, 1)
         self.poolings = poolings
@@ -62,7 +60,7 @@ class ResidualUNet(nn.Module):
     @property
     def step(self) -> int:
         """What edges and origins of windows must be multiples of, in px."""
-        return int(2**self.poolings)
+        return 1 << self.poolings
 
     @property
     def margin(self) -> int:
@@ -72,7 +70,7 @@ class ResidualUNet(nn.Module):
         reaches 2 ** level px, and the stem; that an aligned pixel never reaches further than
         this is proven at export (`wsiproc.training.export`).
         """
-        reach = 1 + sum(4 * 2**level for level in range(self.poolings)) + 2 * self.step
+        reach = 1 + sum(4 << level for level in range(self.poolings)) + 2 * self.step
         return -(-reach // self.step) * self.step
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,7 +85,8 @@ class ResidualUNet(nn.Module):
         for level in reversed(range(self.poolings)):
             x = functional.interpolate(self.narrow[level](x), scale_factor=2.0, mode="nearest")
             x = self.up[level](x + skips[level])
-        return self.head(x)
+        logits: Tensor = self.head(x)
+        return logits
 
 
 def parameters(net: nn.Module) -> int:
@@ -96,7 +95,7 @@ def parameters(net: nn.Module) -> int:
 
 
 @torch.no_grad()
-def predict(net: nn.Module, image: Tensor) -> Tensor:
+def predict(net: ResidualUNet, image: Tensor) -> Tensor:
     """Logits ``[outputs, h, w]`` of one ``[h, w, 3]`` uint8 image of any size.
 
     Past its edges it is white, as a slide is.

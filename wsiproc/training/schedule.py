@@ -12,7 +12,7 @@ from wsiproc.methods import MethodConfig
 class Schedule(MethodConfig):
     """How long and how fast to learn."""
 
-    steps: int = Field(default=1500, ge=1)
+    steps: int = Field(default=2000, ge=1)
     batch: int = Field(default=8, ge=1)
     crop_px: int = Field(default=128, ge=8)
     """Edge of a crop in model px."""

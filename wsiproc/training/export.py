@@ -1,0 +1,225 @@
+"""From a trained network to the one file that is deployed, with proof that it is the same network.
+
+The file takes pixels as they are read and gives maps as they are decoded: normalisation and
+activations are nodes of its graph.  It carries its card, and nothing of the machine it was made on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wsiproc.card import METADATA_KEY, Card
+from wsiproc.errors import ModelError
+from wsiproc.model import Model, ShiftReport, load_model, open_session, shift_check
+from wsiproc.training import checkpoint
+from wsiproc.training.nets import as_input
+
+OPSET = 20
+TOLERANCE = 1e-3
+"""Largest difference between torch and ONNX Runtime that passes, in a map of 0 to 1."""
+
+Activation = Literal["sigmoid", "softmax"]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Which channels of a network become a map, and by what activation."""
+
+    channels: tuple[int, int]
+    """First, and one past the last."""
+    activation: Activation
+
+
+class Deployed(nn.Module):
+    """A network with what has to stand before and behind it: uint8 pixels in, maps out.
+
+    Parameters
+    ----------
+    net
+        ``[n, 3, h, w]`` in [-1, 1] (`wsiproc.training.nets.as_input`) -> logits.
+    heads
+        wsiproc's name of each map (``prob``, ``centre``, ``class``), in the order of the outputs.
+    """
+
+    def __init__(self, net: nn.Module, heads: Mapping[str, Head]) -> None:
+        super().__init__()
+        self.net = net
+        self.heads = dict(heads)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """``[n, h, w, 3]`` uint8 -> a map ``[n, c, h, w]`` for each head."""
+        logits = self.net(as_input(image))
+        maps = []
+        for head in self.heads.values():
+            part = logits[:, head.channels[0] : head.channels[1]]
+            active = torch.sigmoid(part) if head.activation == "sigmoid" else part.softmax(1)
+            maps.append(active)
+        return tuple(maps)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The file, and what was found when it was compared with torch.
+
+    Parameters
+    ----------
+    path, sha256
+        The carded ONNX file.
+    difference
+        Largest absolute difference between torch's maps and ONNX Runtime's.
+    shift
+        What shifted windows said; None for a model that does not claim to be local.
+    """
+
+    path: Path
+    sha256: str
+    difference: float
+    shift: ShiftReport | None
+
+
+def export(deployed: Deployed, card: Card, path: Path, pixels: NDArray[np.uint8]) -> Exported:
+    """Write `deployed` with its card to `path`, after proving that it says what torch says.
+
+    The proof: the maps of a real window, of a batch of three and of a blank one are torch's to
+    within `TOLERANCE`; and, where the card says ``local``, a pixel's values are the same bits in
+    every shifted window that sees it.
+
+    Parameters
+    ----------
+    pixels
+        ``[h, w, 3]`` uint8 of real tissue at the card's mpp; of any size, repeated as needed.
+
+    Raises
+    ------
+    ModelError
+        If a proof fails: then there is no file.
+    StoreError
+        If the file cannot be written.
+    """
+    deployed = deployed.cpu().eval()
+    data = _with_card(to_onnx(deployed, card), card)
+    temporary = path.with_name(path.name + ".unproven")
+    checkpoint.write_atomically(temporary, data)
+    try:
+        model = load_model(str(temporary))
+        difference, shift = prove(deployed, model, pixels)
+    finally:
+        temporary.unlink(missing_ok=True)
+    checkpoint.write_atomically(path, data)
+    return Exported(path, hashlib.sha256(data).hexdigest(), difference, shift)
+
+
+def to_onnx(deployed: Deployed, card: Card) -> onnx.ModelProto:
+    """The graph: one file, standard operators, batch free, edges free multiples of the step."""
+    step = card.step
+    image = torch.zeros(2, 4 * step, 8 * step, 3, dtype=torch.uint8)
+    shapes = {
+        0: torch.export.Dim("n", min=1),
+        1: step * torch.export.Dim("rows", min=2),
+        2: step * torch.export.Dim("columns", min=2),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            deployed,
+            (image,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=list(deployed.heads),
+            dynamic_shapes=(shapes,),
+            verbose=False,
+        )
+    assert program is not None
+    buffer = io.BytesIO()
+    program.save(buffer)
+    proto = onnx.load_model_from_string(buffer.getvalue())
+    _forget_origin(proto)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def prove(
+    deployed: Deployed, model: Model, pixels: NDArray[np.uint8]
+) -> tuple[float, ShiftReport | None]:
+    """Compare a model file with the network it was made from; see `export`.
+
+    Raises
+    ------
+    ModelError
+        If they differ, or the model is not as local as its card says.
+    """
+    window = min(model.card.windows)
+    tissue = covering(pixels, window + 4 * model.card.step)
+    real = tissue[:window, :window]
+    batches = {
+        "a window of tissue": real[None],
+        "a batch of three": np.stack([real, real[::-1], real[:, ::-1]]),
+        "a blank window": np.full((1, window, window, 3), 255, np.uint8),
+    }
+    worst = 0.0
+    for name, batch in batches.items():
+        session = open_session(model, device="cpu", window=window, batch=len(batch))
+        try:
+            maps = session.run(np.ascontiguousarray(batch))
+        finally:
+            session.close()
+        with torch.inference_mode():
+            wanted = deployed(torch.from_numpy(np.ascontiguousarray(batch)))
+        for head, tensor in zip(deployed.heads, wanted, strict=True):
+            apart = float(np.abs(maps[head] - tensor.numpy()).max())
+            if not apart <= TOLERANCE:
+                raise ModelError(f"{head} of {name}: ONNX Runtime differs from torch by {apart:g}")
+            worst = max(worst, apart)
+    if not model.card.local:
+        return worst, None
+    session = open_session(model, device="cpu", window=window, batch=1)
+    try:
+        report = shift_check(session, model.card, tissue)
+    finally:
+        session.close()
+    if not report.local:
+        raise ModelError(
+            f"the model is not local: {report.different} of {report.compared} values differ between "
+            f"shifted windows, by up to {report.max_abs_diff:g}; its margin of "
+            f"{model.card.margin} px is too small, or a layer looks at the whole window"
+        )
+    return worst, report
+
+
+def covering(pixels: NDArray[np.uint8], edge: int) -> NDArray[np.uint8]:
+    """At least `edge` px of the same tissue each way, continued in its mirror image."""
+    missing = [max(0, edge - size) for size in pixels.shape[:2]]
+    return np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+
+
+def _with_card(proto: onnx.ModelProto, card: Card) -> bytes:
+    del proto.metadata_props[:]
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, card.to_json()
+    data: bytes = proto.SerializeToString(deterministic=True)
+    return data
+
+
+def _forget_origin(proto: onnx.ModelProto) -> None:
+    """Take out where in whose source tree each operator came from, which torch writes down."""
+    proto.producer_version = proto.doc_string = ""
+    graph = proto.graph
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    for entry in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        entry.doc_string = ""
+        del entry.metadata_props[:]
+    del graph.value_info[:]
