@@ -10,7 +10,13 @@ from wsiproc.model.registry import (
     load_model,
     models_dir,
 )
-from wsiproc.model.session import Session, SessionFacts, open_session, real_device
+from wsiproc.model.session import (
+    Session,
+    SessionFacts,
+    devices_that_load,
+    open_session,
+    real_device,
+)
 
 __all__ = [
     "Model",
@@ -20,6 +26,7 @@ __all__ = [
     "ShiftReport",
     "add_model",
     "cores",
+    "devices_that_load",
     "gpu_placement",
     "list_models",
     "load_model",

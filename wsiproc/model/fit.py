@@ -72,7 +72,7 @@ def _check_image_shape(card: Card, shape: tuple[int | str, ...]) -> None:
     if len(shape) != 4:
         raise ModelError(f"the model's input has {len(shape)} axes, not the four of {layout}")
     edges = dict(zip(layout, shape, strict=True))
-    if isinstance(edges["C"], int) and edges["C"] != 3:
+    if edges["C"] != 3 and (isinstance(edges["C"], int) or 3 in shape):
         raise ModelError(
             f"the model's input is {list(shape)}: no three colours where {layout} has C"
         )

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from wsiproc.errors import ModelError
 
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-DEEPEST = 64
-"""Messages inside messages; a graph inside an If inside a Loop is 12 deep."""
+DEEPEST = 16
+"""Graphs inside graphs; protocol buffers themselves end at about 33."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 

@@ -293,6 +293,11 @@ def real_device(asked: str) -> str:
     return "openvino" if has_openvino() else "cpu"
 
 
+def devices_that_load() -> tuple[str, ...]:
+    """Every device that a session can really be opened on here."""
+    return (*loaded_devices(), *(["openvino"] if has_openvino() else []))
+
+
 def _precision(card: Card, device: str, asked: str) -> str:
     if asked == "auto":
         if device == "openvino" and has_bf16(cpu_flags()):
