@@ -10,13 +10,22 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from wsiproc.errors import ConfigError
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Ring = tuple[tuple[float, float], ...]
+Outline = tuple[Ring, ...]
+"""A polygon: its outer ring, then its holes."""
 
 
 class _Frozen(BaseModel):
@@ -32,10 +41,33 @@ class Science(_Frozen):
     """Resample even where a level is within 2 % of the model's mpp."""
     tissue: bool = True
     """Look for nuclei in tissue only."""
-    roi: tuple[Ring, ...] | None = None
-    """Outer rings, level-0 px: look for nuclei inside any of them only."""
+    roi: tuple[Outline, ...] | None = None
+    """Polygons, level-0 px: look for nuclei inside any of them only."""
     stain: bool = True
     """Bring the slide's stain to the model's target, for models that take it."""
+
+    @field_validator("roi", mode="before")
+    @classmethod
+    def _plain_rings(cls, roi: Any) -> Any:
+        """A ring that stands where a polygon should is a polygon without holes."""
+        if not isinstance(roi, list | tuple):
+            return roi
+        return tuple((part,) if _is_ring(part) else part for part in roi)
+
+    @field_validator("roi")
+    @classmethod
+    def _rings_enclose(cls, roi: tuple[Outline, ...] | None) -> tuple[Outline, ...] | None:
+        if roi is not None and not (roi and all(o and min(map(len, o)) >= 3 for o in roi)):
+            raise ValueError("a region of interest needs rings of at least three points")
+        return roi
+
+
+def _is_ring(part: Any) -> bool:
+    """Whether `part` is a list of points instead of a list of rings."""
+    try:
+        return isinstance(part[0][0], int | float)
+    except (TypeError, IndexError, KeyError):
+        return False
 
 
 class Execution(_Frozen):
@@ -43,8 +75,8 @@ class Execution(_Frozen):
 
     device: Device = "auto"
     precision: Precision = "auto"
-    workers: int = Field(default=0, ge=0, le=1024)
-    """Worker processes; 0 asks the machine, and 1 means none beside the run itself."""
+    workers: int | None = Field(default=None, ge=0, le=1024)
+    """Worker processes; None asks the machine, 0 works on threads of this process."""
     threads: int = Field(default=0, ge=0, le=1024)
     """Threads of inference a worker; 0 shares the cores out."""
     scheduler: str | None = None
@@ -69,7 +101,7 @@ class RunConfig(_Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.execution.scheduler and self.execution.workers:
+        if self.execution.scheduler and self.execution.workers is not None:
             raise ValueError("--workers makes workers here, --scheduler uses workers elsewhere")
         return self
 

@@ -1,0 +1,64 @@
+"""The command line: one file a verb, errors as one sentence and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import wsiproc
+from wsiproc.cli import doctor, evaluate, info, models, run, sample, train
+from wsiproc.errors import InterruptedRunError, WsiprocError
+
+app = typer.Typer(
+    name="wsiproc",
+    help="Every nucleus of a whole-slide image, as a table.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("info")(info.info)
+app.command("sample")(sample.sample)
+app.command("models")(models.models)
+app.command("methods")(train.methods)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"wsiproc {wsiproc.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Every nucleus of a whole-slide image, as a table."""
+
+
+def main() -> None:
+    """Run the command line; the exit codes are those of `wsiproc.errors`."""
+    try:
+        app()
+    except WsiprocError as error:
+        code = error.code if isinstance(error, InterruptedRunError) else error.exit_code
+        if "--json" in sys.argv:
+            refused = {"status": "failed", "error": type(error).__name__, "message": str(error)}
+            sys.stdout.write(json.dumps(refused | {"exit_code": code}) + "\n")
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

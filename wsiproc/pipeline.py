@@ -1,0 +1,313 @@
+"""The flow: a slide becomes a table.  Read this page first.
+
+::
+
+    plan_slide ──► process_tile, once a tile, anywhere, in any order ──► finish_slide
+
+Nothing here knows who runs it.  The three functions talk through files under
+``OUT/.wsiproc/JOB_KEY`` and hand small receipts to their caller, so a run can stop at any moment
+and the next one goes on from what it finds there.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsiproc.card import Card
+from wsiproc.decode import decode, reach_px
+from wsiproc.errors import DeviceError
+from wsiproc.finish import Finished, Work, finish, summary_of
+from wsiproc.geometry import Box
+from wsiproc.nuclei import Nuclei
+from wsiproc.plan import Job, Planned, make_plan, read_plan, write_plan
+from wsiproc.seams import split
+from wsiproc.slide import Slide, describe, fingerprint, read_view
+from wsiproc.store.fragments import finished, write_fragment
+from wsiproc.store.manifest import job_key, read_manifest, work_folder
+from wsiproc.store.staging import claim
+from wsiproc.tiling import Grid, Window, make_grid, tile_at, tiles_of, windows_of
+from wsiproc.workbench import Workbench
+
+Maps = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A slide that has its plan, and what is left to do for it.
+
+    Parameters
+    ----------
+    job_key
+        Digest of all that decides the result; names the work folder.
+    waiting
+        (row, column) of the tiles that have no fragment yet, row by row.
+    tiles_total
+        Tiles of the slide in this grid.
+    warnings
+        What people should know, from the plan.
+    seconds
+        What planning took.
+    done
+        The result, where this very job was published before.
+    """
+
+    job_key: str
+    waiting: tuple[tuple[int, int], ...] = ()
+    tiles_total: int = 0
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    done: Finished | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TileReceipt:
+    """A tile whose fragment is on disk.
+
+    Parameters
+    ----------
+    row, column
+        Which tile.
+    nuclei
+        Nuclei its core owns.
+    windows
+        Windows the network was given.
+    seconds
+        By stage: ``read`` (waiting for pixels), ``network``, ``decode``, ``write``.
+    pid, peak_bytes
+        The process that did it, and the most memory it has held so far.
+    """
+
+    row: int
+    column: int
+    nuclei: int
+    windows: int
+    seconds: dict[str, float]
+    pid: int
+    peak_bytes: int
+
+
+def plan_slide(job: Job, bench: Workbench) -> Opened:
+    """Open the slide and the model, make or find the plan, and see which tiles are left.
+
+    Raises
+    ------
+    SlideError, ModelError, ConfigError
+        If slide, model and settings don't go together.
+    AlreadyThereError
+        If another result stands where this one would go, and the job doesn't replace it.
+    """
+    began = time.monotonic()
+    model = bench.model(job)
+    with bench.slide(job) as slide, bench.session(job) as session:
+        digest = fingerprint(job.slide)
+        key = job_key(digest, model.sha256, job.science, session.facts.numerics)
+        if claim(job.out, job.slide_id, key, replace=job.replace) == "done":
+            manifest = read_manifest(job.out / job.slide_id)
+            return Opened(key, done=Finished(summary_of(manifest, "already done")))
+        folder = work_folder(job.out, key)
+        planned = read_plan(folder, job.science)
+        if planned is None:
+            planned = make_plan(
+                job,
+                slide,
+                model.card,
+                model.sha256,
+                session.facts,
+                fingerprint=digest,
+                job_key=key,
+            )
+            write_plan(folder, planned)
+    grid = grid_of(job, planned, model.card)
+    tiles = tiles_of(grid, planned.touches)
+    there = finished(folder / grid.key)
+    return Opened(
+        job_key=key,
+        waiting=tuple((t.row, t.column) for t in tiles if (t.row, t.column) not in there),
+        tiles_total=len(tiles),
+        warnings=planned.plan.warnings,
+        seconds=time.monotonic() - began,
+    )
+
+
+def process_tile(job: Job, opened: Opened, row: int, column: int, bench: Workbench) -> TileReceipt:
+    """Read, run, decode and store one tile.
+
+    Raises
+    ------
+    SlideReadError
+        If a region of the slide cannot be read.
+    DeviceError
+        If this worker's numerics are not those of the plan: its nuclei might differ.
+    StoreError
+        If the fragment cannot be written.
+    """
+    seconds = dict.fromkeys(("read", "network", "decode", "write"), 0.0)
+    folder = work_folder(job.out, opened.job_key)
+    planned = bench.plan(folder, job)
+    card = bench.model(job).card
+    grid = grid_of(job, planned, card)
+    tile = tile_at(grid, row, column)
+    windows = windows_of(grid, tile, planned.touches)
+    box = _whole_outputs(tile.decoded & grid.slide, card.stride)
+    maps = network_maps(job, planned, card, box, windows, bench, seconds)
+    with timed(seconds, "decode"):
+        nuclei = (
+            decode(card, maps, box, grid.slide) if maps else Nuclei.none(polygons=card.polygons)
+        )
+        nuclei = nuclei.take(planned.keeps(nuclei.ref_x, nuclei.ref_y))
+        parts = split(nuclei, tile, grid)
+    with timed(seconds, "write"):
+        write_fragment(folder / grid.key, row, column, parts.core, parts.handed)
+    return TileReceipt(
+        row, column, len(parts.core), len(windows), seconds, os.getpid(), peak_bytes()
+    )
+
+
+def finish_slide(job: Job, opened: Opened, work: Work, bench: Workbench) -> Finished:
+    """Settle the seams, write the table, and publish it.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written, or a fragment has gone.
+    """
+    planned = bench.plan(work_folder(job.out, opened.job_key), job)
+    model = bench.model(job)
+    grid = grid_of(job, planned, model.card)
+    return finish(job, planned, model, grid, tiles_of(grid, planned.touches), work)
+
+
+def preview(job: Job, bench: Workbench) -> dict[str, Any]:
+    """What a run would do; looks at the slide and writes nothing."""
+    model = bench.model(job)
+    with bench.slide(job) as slide, bench.session(job) as session:
+        planned = make_plan(
+            job, slide, model.card, model.sha256, session.facts, fingerprint="", job_key=""
+        )
+        facts = describe(slide.facts)
+    grid = grid_of(job, planned, model.card)
+    tiles = tiles_of(grid, planned.touches)
+    frame = planned.plan.view.frame
+    return {
+        "slide": facts,
+        "model": model.card.name,
+        "device": planned.plan.session.device,
+        "numerics": planned.plan.session.numerics,
+        "level": planned.plan.view.level,
+        "resampled": not planned.plan.view.native,
+        "um_per_model_px": frame.um_per_px,
+        "tissue_mm2": planned.region.area_um2(frame) / 1e6,
+        "grid": grid.key,
+        "tiles_total": len(tiles),
+        "windows": sum(len(windows_of(grid, tile, planned.touches)) for tile in tiles),
+        "area_factor": grid.area_factor,
+        "warnings": list(planned.plan.warnings),
+    }
+
+
+def grid_of(job: Job, planned: Planned, card: Card) -> Grid:
+    """The grid a job lays on its slide: the same in every process."""
+    return make_grid(
+        planned.plan.view.frame,
+        card,
+        window=planned.plan.session.window,
+        reach_px=reach_px(card),
+        tile_px=job.execution.tile_px,
+    )
+
+
+def network_maps(
+    job: Job,
+    planned: Planned,
+    card: Card,
+    box: Box,
+    windows: Sequence[Window],
+    bench: Workbench,
+    seconds: dict[str, float],
+) -> Maps:
+    """The network's maps over `box` (global model px), ``[C, h, w]`` each; zero where no window is.
+
+    The next batch is read while the network works on this one.
+    """
+    view, stain = planned.plan.view, planned.plan.stain_matrix
+    maps: Maps = {}
+    batch = planned.plan.session.batch
+    groups = [windows[i : i + batch] for i in range(0, len(windows), batch)]
+
+    def read(slide: Slide, group: Sequence[Window]) -> NDArray[np.uint8]:
+        return np.stack([read_view(slide, view, window.read) for window in group])
+
+    with bench.slide(job) as slide, ThreadPoolExecutor(1, "read") as reader:
+        ahead = [reader.submit(read, slide, group) for group in groups[:1]]
+        for i, group in enumerate(groups):
+            with timed(seconds, "read"):
+                images = ahead.pop().result()
+            if i + 1 < len(groups):
+                ahead.append(reader.submit(read, slide, groups[i + 1]))
+            with bench.session(job) as session, timed(seconds, "network"):
+                if session.facts.numerics != planned.plan.session.numerics:
+                    raise DeviceError(
+                        f"this worker computes as {session.facts.numerics}, the run was begun as "
+                        f"{planned.plan.session.numerics}: use workers of one kind, or start anew "
+                        "with another --out"
+                    )
+                outputs = session.run(images, stain)
+            for name, values in outputs.items():
+                if name not in maps:
+                    maps[name] = np.zeros((values.shape[1], *_size(box, card.stride)), np.float32)
+                for window, value in zip(group, values, strict=True):
+                    _place(maps[name], box, value, window, card.stride)
+    return maps
+
+
+def _whole_outputs(box: Box, stride: int) -> Box:
+    """`box`, made larger so that it is covered by whole pixels of the network's maps."""
+    s = stride
+    return Box(box.x0 // s * s, box.y0 // s * s, -(-box.x1 // s) * s, -(-box.y1 // s) * s)
+
+
+def _size(box: Box, stride: int) -> tuple[int, int]:
+    return (-(-box.height // stride), -(-box.width // stride))
+
+
+def _place(
+    into: NDArray[np.float32], box: Box, value: NDArray[np.float32], window: Window, stride: int
+) -> None:
+    """Copy the valid part of a window's map to its place."""
+    part = window.valid & box
+    to_rows, to_columns = part.slices_in(box)
+    from_rows, from_columns = part.slices_in(window.read)
+
+    def strided(span: slice) -> slice:
+        return slice(span.start // stride, -(-span.stop // stride))
+
+    into[:, strided(to_rows), strided(to_columns)] = value[
+        :, strided(from_rows), strided(from_columns)
+    ]
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add what passes inside to ``seconds[stage]``."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[stage] += time.monotonic() - began
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held resident so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

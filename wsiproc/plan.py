@@ -1,0 +1,243 @@
+"""What is decided once for a slide, and stored: every tile and every later run reads it."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+
+from wsiproc.card import Card
+from wsiproc.config import Execution, Science
+from wsiproc.errors import StoreError
+from wsiproc.geometry import Box
+from wsiproc.model import SessionFacts
+from wsiproc.slide import Slide, SlideFacts, Thumbnail, View, thumbnail, view_at
+from wsiproc.stain import stain_matrix
+from wsiproc.tissue import Region, find_tissue, looks_fluorescent
+
+THUMBNAIL_UM = 8.0
+"""µm per thumbnail px: nuclei vanish, a needle biopsy is still a hundred pixels wide."""
+
+PLAN, REGION, THUMBNAIL = "plan.json", "region.npz", "thumbnail.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One slide to be run through one model; small, and all that a worker is sent.
+
+    Parameters
+    ----------
+    slide
+        The slide's file.  Its path never leaves the job.
+    slide_id
+        What outputs and logs call the slide.
+    model
+        Name of a registered model, or path of an ONNX file.
+    card
+        Card (TOML) of a foreign ONNX file, or None.
+    out
+        Folder under which ``SLIDE_ID/`` is published.
+    science, execution
+        Settings.
+    replace
+        Whether a result of other settings at the same place gives way.
+    """
+
+    slide: Path
+    slide_id: str
+    model: str
+    out: Path
+    science: Science
+    execution: Execution
+    card: Path | None = None
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What holds for the whole slide and does not depend on how it is cut into tiles.
+
+    Parameters
+    ----------
+    slide_id, job_key, fingerprint
+        The slide's name; the digest of all that decides the result; the digest of its files.
+    facts, view
+        The slide, and how it is brought to the model's mpp.
+    model, model_sha256
+        Name and digest of the model.
+    session
+        Device, precision and numerics tag that every worker has to match.
+    stain
+        3 x 3 optical-density matrix, row by row, or None for a model that takes none.
+    tissue_px
+        Pixels of the tissue mask that are tissue.
+    warnings
+        What people should know.
+    """
+
+    slide_id: str
+    job_key: str
+    fingerprint: str
+    facts: SlideFacts
+    view: View
+    model: str
+    model_sha256: str
+    session: SessionFacts
+    stain: tuple[tuple[float, float, float], ...] | None
+    tissue_px: int
+    warnings: tuple[str, ...]
+
+    @property
+    def stain_matrix(self) -> NDArray[np.float32] | None:
+        return None if self.stain is None else np.array(self.stain, np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planned:
+    """A plan with its pictures, as read back."""
+
+    plan: Plan
+    region: Region
+    thumbnail: Thumbnail
+
+    def touches(self, box: Box) -> bool:
+        """Whether `box` (model px) may hold a pixel in which nuclei are looked for."""
+        frame = self.plan.view.frame
+        return self.region.touches(
+            Box(
+                int(np.floor(box.x0 * frame.scale_x)),
+                int(np.floor(box.y0 * frame.scale_y)),
+                int(np.ceil(box.x1 * frame.scale_x)),
+                int(np.ceil(box.y1 * frame.scale_y)),
+            )
+        )
+
+    def keeps(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which pixels (model px) lie where nuclei are looked for, by their centres."""
+        centres = np.column_stack([x, y]).astype(np.float64) + 0.5
+        return self.region.contains(self.plan.view.frame.model_to_level0(centres))
+
+
+_JSON = TypeAdapter(Plan)
+
+
+def make_plan(
+    job: Job,
+    slide: Slide,
+    card: Card,
+    model_sha256: str,
+    session: SessionFacts,
+    *,
+    fingerprint: str,
+    job_key: str,
+) -> Planned:
+    """Look at the whole slide once: its tissue, its stain, and what is odd about it."""
+    view = view_at(slide.facts, card.mpp, exact=job.science.exact_mpp)
+    small = thumbnail(slide, THUMBNAIL_UM)
+    warnings = []
+    if view.coarse:
+        warnings.append(
+            f"the slide has {max(slide.facts.mpp):.3g} µm per pixel, coarser than the "
+            f"{card.mpp:g} the model was made for: expect more errors"
+        )
+    fluorescent = looks_fluorescent(small.pixels)
+    if fluorescent:
+        warnings.append(
+            "the slide looks like fluorescence on a dark background, the model was made for "
+            "stained tissue on a bright one: its nuclei are not to be trusted"
+        )
+    mask = None
+    if job.science.tissue:
+        mask = find_tissue(small.pixels, THUMBNAIL_UM)
+        if not mask.any():
+            warnings.append("no tissue was found; --no-tissue looks at the whole slide")
+    region = Region(
+        mask,
+        small.scale_x,
+        small.scale_y,
+        slide.facts.width,
+        slide.facts.height,
+        roi=job.science.roi,
+    )
+    stain = None
+    if card.stain_target is not None and job.science.stain:
+        seen = mask if mask is not None else np.ones(small.pixels.shape[:2], np.bool_)
+        found = stain_matrix(small.pixels, seen, np.array(card.stain_target))
+        if not found.enough:
+            warnings.append("too little tissue to estimate the stain: it is left as it is")
+        stain = tuple((float(a), float(b), float(c)) for a, b, c in found.matrix)
+    plan = Plan(
+        slide_id=job.slide_id,
+        job_key=job_key,
+        fingerprint=fingerprint,
+        facts=slide.facts,
+        view=view,
+        model=card.name,
+        model_sha256=model_sha256,
+        session=session,
+        stain=stain,
+        tissue_px=int(mask.sum()) if mask is not None else 0,
+        warnings=tuple(warnings),
+    )
+    return Planned(plan, region, small)
+
+
+def write_plan(folder: Path, planned: Planned) -> None:
+    """Store a plan; ``plan.json`` comes last, so a plan that is there is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    region, small = planned.region, planned.thumbnail
+    packed = io.BytesIO()
+    mask = region.mask if region.mask is not None else np.zeros((0, 0), np.bool_)
+    np.savez_compressed(packed, mask=mask, scale=(region.scale_x, region.scale_y))
+    _put(folder / REGION, packed.getvalue())
+    png = io.BytesIO()
+    Image.fromarray(small.pixels).save(png, "PNG")
+    _put(folder / THUMBNAIL, png.getvalue())
+    _put(folder / PLAN, _JSON.dump_json(planned.plan, indent=1))
+
+
+def read_plan(folder: Path, science: Science) -> Planned | None:
+    """The plan stored in `folder`, or None where there is none yet.
+
+    Raises
+    ------
+    StoreError
+        If what is stored cannot be read: the folder was damaged.
+    """
+    if not (folder / PLAN).exists():
+        return None
+    try:
+        plan = _JSON.validate_json((folder / PLAN).read_bytes())
+        with np.load(folder / REGION) as stored:
+            mask, (scale_x, scale_y) = stored["mask"], stored["scale"]
+        pixels = np.asarray(Image.open(folder / THUMBNAIL).convert("RGB"))
+    except (OSError, ValidationError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"the stored plan of this run is damaged ({type(error).__name__}); "
+            f"remove {folder.name} under .wsiproc in the output folder and run again"
+        ) from None
+    region = Region(
+        mask if mask.size else None,
+        float(scale_x),
+        float(scale_y),
+        plan.facts.width,
+        plan.facts.height,
+        roi=science.roi,
+    )
+    return Planned(plan, region, Thumbnail(pixels, float(scale_x), float(scale_y)))
+
+
+def _put(path: Path, content: bytes) -> None:
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(partial).replace(path)
