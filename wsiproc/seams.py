@@ -61,7 +61,7 @@ class SeamAudit:
     Parameters
     ----------
     checked
-        Nuclei near a seam, times the neighbours that should have reported each.
+        Nuclei near a seam, times the neighbours that reported each or should have.
     agreed
         Of those, reported with the same name, centroid and score.
     differing
@@ -406,7 +406,7 @@ def _judge(views: _Views, pairs: _Rows, grid: Grid, where: _Rows) -> _Verdict:
     adopted = candidate & ~_worse(lost[candidate[lost].all(axis=1)], rank, len(views))
     settled = _marked(lost[adopted[lost[:, 0]], 1], len(views)) | adopted
 
-    expected, silent = _silent(views, both, grid, where)
+    silent = _silent(views, both, grid, where)
     invented = int((orphan & ~settled).sum())
     renamed = int((reported & matched & ~named).sum())
     return _Verdict(
@@ -415,7 +415,7 @@ def _judge(views: _Views, pairs: _Rows, grid: Grid, where: _Rows) -> _Verdict:
         removed=removed,
         adopted=adopted,
         pieces=pieces,
-        checked=expected + invented + int(settled.sum()),
+        checked=int(reported.sum()) + silent,
         agreed=int((reported & agreed).sum()),
         differing=int((reported & named & ~agreed).sum()),
         conflicts=renamed + invented + silent,
@@ -471,14 +471,14 @@ def _unite(views: _Views, both: _Rows) -> tuple[_Flags, tuple[tuple[int, tuple[i
     return removed, tuple(pieces)
 
 
-def _silent(views: _Views, both: _Rows, grid: Grid, where: _Rows) -> tuple[int, int]:
-    """How many reports owners could expect of their neighbours, and how many never came."""
+def _silent(views: _Views, both: _Rows, grid: Grid, where: _Rows) -> int:
+    """How many reports owners could expect of their neighbours, but never got."""
     rows = np.flatnonzero(views.owned & ~views.cut)
     x, y = views.ref_x[rows], views.ref_y[rows]
     row, column = owner(grid, x, y)
     said = both[views.owned[both[:, 0]]]
     heard = np.unique(said[:, 0] * where.size + views.tile[said[:, 1]])
-    expected = silent = 0
+    silent = 0
     far = -(-grid.handover // grid.core)
     for down in range(-far, far + 1):
         for right in range(-far, far + 1):
@@ -490,10 +490,9 @@ def _silent(views: _Views, both: _Rows, grid: Grid, where: _Rows) -> tuple[int, 
             sees = (other >= 0) & (np.maximum(dx, dy) <= grid.handover)
             if down == right == 0:
                 continue
-            expected += int(sees.sum())
             asked = rows[sees] * where.size + other[sees]
             silent += int((~np.isin(asked, heard)).sum())
-    return expected, silent
+    return silent
 
 
 # --- What follows
