@@ -389,7 +389,7 @@ def peaks(xy: NDArray[np.float64], score: NDArray[np.float64]) -> Nuclei:
 def scattered(size: int, seed: int, apart: float) -> Nuclei:
     """Peaks in random places, each further than `apart` from the next."""
     rng = np.random.default_rng(seed)
-    pitch = 1.6 * apart
+    pitch = 1.7 * apart  # no divisor of the cores
     spots = np.stack(np.meshgrid(*[np.arange(pitch / 2, size, pitch)] * 2), axis=-1).reshape(-1, 2)
     spots = np.floor(spots + rng.uniform(-0.25 * apart, 0.25 * apart, spots.shape)) + 0.5
     return peaks(spots, rng.uniform(0.5, 1, len(spots)))
