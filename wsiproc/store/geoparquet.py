@@ -6,6 +6,7 @@ small enough that a window of a slide touches two of them, large enough to compr
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -83,24 +84,37 @@ def writing(
     DiskFullError, StoreError
         If it cannot be written; then nothing is left behind.
     """
-    described = schema.with_metadata(dict(metadata))
     with storing(path.name), staged(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
         groups: list[tuple[float, float, float, float]] = []
         with pq.ParquetWriter(
             sink,
-            described,
+            schema,
             compression="zstd",
             compression_level=3,
             use_dictionary=_DICTIONARY,
             use_byte_stream_split=_numbers(schema),
-            write_statistics=True,
+            store_schema=False,
         ) as writer:
-            yield RowGroups(writer, described, groups)
-            # What only the rows tell: added last, and read like any other metadata.
-            sides = list(zip(*groups, strict=True))
-            whole = (min(sides[0]), min(sides[1]), max(sides[2]), max(sides[3])) if sides else None
-            geo = geo_metadata([geometry_type] if groups else [], whole)
-            writer.add_key_value_metadata({"geo": geo})
+            yield RowGroups(writer, schema, groups)
+            writer.add_key_value_metadata(_last(schema, metadata, geometry_type, groups))
+
+
+def _last(
+    schema: pa.Schema,
+    metadata: Mapping[str, str],
+    geometry_type: str,
+    boxes: list[tuple[float, float, float, float]],
+) -> dict[str, str]:
+    """Metadata that is known when all rows are written: their extent stands in it.
+
+    Arrow's own copy of the schema is made here as well: Arrow reads what it finds there (units of
+    the fields, and ``geo``), and would have written it before the first row.
+    """
+    sides = list(zip(*boxes, strict=True))
+    whole = (min(sides[0]), min(sides[1]), max(sides[2]), max(sides[3])) if sides else None
+    told = {**metadata, "geo": geo_metadata([geometry_type] if boxes else [], whole)}
+    arrow = schema.with_metadata(told).serialize().to_pybytes()
+    return {**told, "ARROW:schema": base64.b64encode(arrow).decode()}
 
 
 def check_file(path: Path) -> int:

@@ -130,6 +130,11 @@ def work_folder(out: Path, key: str) -> Path:
     return out / WORK / key
 
 
+def lease_of(out: Path, key: str) -> Path:
+    """The file that says who is working on a job."""
+    return out / WORK / f"{key}.lease"
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a result.
 
