@@ -33,6 +33,6 @@ def rate(step: int, schedule: Schedule) -> float:
     """Learning rate of `step`: up in a line, down in half a cosine (Smith 2018, one cycle)."""
     rise = max(1.0, schedule.warm_up * schedule.steps)
     if step < rise:
-        return schedule.lr * (step + 1) / rise
+        return schedule.lr * min(1.0, (step + 1) / rise)
     fall = (step - rise) / max(1.0, schedule.steps - rise)
     return schedule.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, fall)))
