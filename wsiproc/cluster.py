@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,6 +34,8 @@ from wsiproc.pipeline import (
 )
 from wsiproc.plan import Job
 from wsiproc.progress import Listener, StageDone, StageStarted, TileDone, Warned, unheard
+from wsiproc.store.lease import lease
+from wsiproc.store.manifest import lease_of
 from wsiproc.workbench import Workbench
 
 IN_FLIGHT = 2
@@ -41,6 +43,9 @@ IN_FLIGHT = 2
 
 WORKBENCH = "wsiproc-workbench"
 GPU_DEVICES = ("cuda", "tensorrt")
+PLAN_LIMIT_S = 4 * 3600.0
+"""Planning reads the whole file for its fingerprint, which may be large and far away."""
+WATCH_EVERY_S = 0.2
 HUNG = 70
 """Exit status of a worker that ended itself because a tile took too long."""
 
@@ -90,7 +95,7 @@ class _WorkbenchPlugin(WorkerPlugin):
             threading.Thread(target=self._end_if_hung, name="watchdog", daemon=True).start()
 
     def _end_if_hung(self) -> None:
-        while not self._closed.wait(1.0):
+        while not self._closed.wait(WATCH_EVERY_S):
             if self.bench.overdue():
                 os._exit(HUNG)
 
@@ -107,7 +112,7 @@ def _bench() -> Workbench:
 
 def _plan_task(job: Job) -> Opened:
     bench = _bench()
-    with bench.watched(job.execution.tile_timeout_s):
+    with bench.watched(PLAN_LIMIT_S):
         return plan_slide(job, bench)
 
 
@@ -134,6 +139,8 @@ class _Run:
     finished: Finished | None = None
     work: Work = field(default_factory=lambda: Work(began=time.time()))
     began: float = field(default_factory=time.monotonic)
+    held: ExitStack = field(default_factory=ExitStack)
+    """The lease on the job, once its key is known."""
 
     def fail(self, error: Exception) -> None:
         """Give the slide up; what is in flight is still waited for."""
@@ -155,7 +162,8 @@ class _Crew:
     @property
     def threads(self) -> int:
         """Tasks that can run at once."""
-        return max(1, sum(self.client.nthreads().values()))
+        threads: int = sum(self.client.nthreads().values())
+        return max(1, threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +217,13 @@ class _Driver:
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         unplanned = deque(jobs)
         live: list[_Run] = []
+        try:
+            yield from self._drive(unplanned, live)
+        finally:
+            for run in live:
+                run.held.close()
+
+    def _drive(self, unplanned: deque[Job], live: list[_Run]) -> Iterator[Outcome]:
         while unplanned or live:
             self._send(unplanned, live)
             back = self._next()
@@ -223,6 +238,7 @@ class _Driver:
                 outcome = self._advance(run)
                 if outcome is not None:
                     live.remove(run)
+                    run.held.close()
                     yield outcome
 
     def _send(self, unplanned: deque[Job], live: list[_Run]) -> None:
@@ -279,6 +295,7 @@ class _Driver:
             case Opened(done=Finished() as before):
                 run.finished = before
             case Opened():
+                run.held.enter_context(lease(lease_of(run.job.out, result.job_key)))
                 self._stage_done(run, "plan")
                 for warning in result.warnings:
                     self._listen(Warned(name, warning))
@@ -437,10 +454,10 @@ class _Placed(LocalCluster):
     def __init__(self, places: Sequence[str], **how: Any) -> None:
         self._places = places
         self._made = 0
-        super().__init__(**how)
+        super().__init__(**how)  # type: ignore[no-untyped-call]
 
     def new_worker_spec(self) -> dict[Any, Any]:
-        spec: dict[Any, Any] = super().new_worker_spec()
+        spec: dict[Any, Any] = super().new_worker_spec()  # type: ignore[no-untyped-call]
         if self._places:
             for worker in spec.values():
                 place = self._places[self._made % len(self._places)]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wsiproc.errors import BusyError
 from wsiproc.model import Model, Session, load_model, open_session
 from wsiproc.plan import Job, Planned, read_plan
 from wsiproc.slide import Slide, open_slide
@@ -101,7 +102,7 @@ class Workbench:
                 return self._plans[folder]
         planned = read_plan(folder, job.science)
         if planned is None:
-            raise LookupError("no plan is stored for this job")
+            raise BusyError("another run has just finished this job: run again to see its result")
         with self._lock:
             self._plans[folder] = planned
             while len(self._plans) > SLIDES_OPEN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -80,6 +81,7 @@ def train(
 ) -> None:
     """Train METHOD on data sets; a training that was stopped goes on where it stopped."""
     from wsiproc.cli.run import parse_settings, stoppable
+    from wsiproc.cli.watching import watching_training
 
     chosen = find_method(method)
     config = configured(chosen, preset, parse_settings(settings or []))
@@ -92,8 +94,8 @@ def train(
         command=_command(method, data, unlabelled or [], preset, settings or [], seed),
     )
     try:
-        with stoppable():
-            files = chosen.train(config, inputs)
+        with stoppable(), watching_training(quiet=as_json) as listen:
+            files = chosen.train(config, dataclasses.replace(inputs, listener=listen))
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("torch", "onnx", "onnxscript", "matplotlib"):
             raise MissingExtraError("training", "train") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,13 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from wsiproc.methods import (
+    TrainingChecked,
+    TrainingEvent,
+    TrainingNote,
+    TrainingResumed,
+    TrainingStep,
+)
 from wsiproc.progress import Event, Listener, StageDone, StageStarted, TileDone, Warned, unheard
 
 if TYPE_CHECKING:
@@ -125,6 +132,76 @@ class _Lines:
                 self._say(name, f"{SAID.get(stage, stage)} took {seconds:.1f} s")
             case Warned(slide_id=name, message=message):
                 self._say(name, f"warning: {message}")
+
+
+@contextmanager
+def watching_training(*, quiet: bool) -> Iterator[Callable[[TrainingEvent], None]]:
+    """Show a training's events on stderr: a bar on a terminal, a line now and then elsewhere."""
+    console = Console(stderr=True, highlight=False)
+    if quiet:
+        yield lambda _event: None
+    elif console.is_terminal:
+        with _bars(console) as progress:
+            yield _TrainingBar(progress).hear
+    else:
+        yield _TrainingLines(console).hear
+
+
+def _measured(event: TrainingChecked) -> str:
+    numbers = ", ".join(f"{name} {value:.3f}" for name, value in event.metrics.items())
+    return f"step {event.step}: {numbers}{' (best)' if event.best else ''}"
+
+
+class _TrainingBar:
+    """A bar for each stage; what was measured stays above it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def hear(self, event: TrainingEvent) -> None:
+        console = self._progress.console
+        match event:
+            case TrainingResumed():
+                console.print(f"{event.stage}: going on from step {event.step} of {event.steps}")
+            case TrainingStep():
+                if event.stage not in self._tasks:
+                    task = self._progress.add_task(event.stage, total=event.steps, said="")
+                    self._tasks[event.stage] = task
+                said = f"{event.step}/{event.steps}, loss {event.loss:.3f}"
+                self._progress.update(self._tasks[event.stage], completed=event.step, said=said)
+            case TrainingChecked():
+                console.print(f"{event.stage}: {_measured(event)}")
+            case TrainingNote():
+                console.print(f"{event.stage}: {event.message}")
+
+
+class _TrainingLines:
+    """A line for what was measured, and now and then for steps."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said_at = time.monotonic()
+
+    def hear(self, event: TrainingEvent) -> None:
+        match event:
+            case TrainingResumed():
+                said = f"going on from step {event.step} of {event.steps}"
+            case TrainingStep():
+                now = time.monotonic()
+                if now - self._said_at < LINE_EVERY_S:
+                    return
+                self._said_at = now
+                said = (
+                    f"step {event.step} of {event.steps}, loss {event.loss:.3f}, "
+                    f"about {event.seconds_left / 60:.0f} min left"
+                )
+            case TrainingChecked():
+                said = _measured(event)
+            case TrainingNote():
+                said = event.message
+        stamp = time.strftime("%H:%M:%S")
+        self._console.print(f"{stamp} {event.stage}: {said}", soft_wrap=True)
 
 
 def closing_summary(result: Result) -> None:

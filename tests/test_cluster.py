@@ -1,0 +1,113 @@
+"""Workers may die or hang: their tiles are done again, and only a slide that is to blame fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from wsiproc.cluster import Done, Failed, run_slides
+from wsiproc.config import Execution, Science
+from wsiproc.errors import BusyError, ConfigError, SlideError, WorkerLostError
+from wsiproc.plan import Job
+from wsiproc.progress import Event, TileDone
+from wsiproc.slide._drawn import DrawnSlide
+from wsiproc.store.lease import lease
+from wsiproc.store.manifest import read_manifest
+
+
+def job(slide: Path, model: Path, out: Path, name: str = "slide", **execution: object) -> Job:
+    return Job(
+        slide=slide,
+        slide_id=name,
+        model=str(model),
+        out=out,
+        science=Science(),
+        execution=Execution(**{"window_px": 256, "tile_px": 512, **execution}),
+    )
+
+
+def workers() -> list[psutil.Process]:
+    """The processes that Dask started for this one."""
+    family = psutil.Process().children(recursive=True)
+    return [p for p in family if p.is_running() and "spawn_main" in " ".join(p.cmdline())]
+
+
+@pytest.mark.slow
+def test_killed_workers_lose_no_tile_and_change_no_byte(
+    drawn: DrawnSlide, mask_model: Path, tmp_path: Path
+) -> None:
+    calm = job(drawn.path, mask_model, tmp_path / "calm", workers=0)
+    (undisturbed,) = run_slides([calm], calm.execution)
+    assert isinstance(undisturbed, Done)
+    killed = 0
+
+    def kill_one(event: Event) -> None:
+        nonlocal killed
+        if isinstance(event, TileDone) and killed < 2:
+            victims = workers()
+            if victims:
+                os.kill(victims[0].pid, signal.SIGKILL)
+                killed += 1
+
+    rough = job(drawn.path, mask_model, tmp_path / "rough", workers=2)
+    (survived,) = run_slides([rough], rough.execution, kill_one)
+    assert killed == 2
+    assert isinstance(survived, Done)
+    tables = [read_manifest(tmp_path / kind / "slide").files for kind in ("calm", "rough")]
+    assert tables[0]["nuclei.parquet"] == tables[1]["nuclei.parquet"]
+
+
+@pytest.mark.slow
+def test_a_tile_that_hangs_is_ended_and_fails_its_slide_alone(
+    drawn: DrawnSlide, small: DrawnSlide, mask_model: Path, tmp_path: Path
+) -> None:
+    patient = job(small.path, mask_model, tmp_path, "good", workers=1)
+    hurried = job(
+        drawn.path, mask_model, tmp_path, "slow", workers=1, tile_px=4096, tile_timeout_s=0.1
+    )
+    outcomes = {o.job.slide_id: o for o in run_slides([hurried, patient], patient.execution)}
+    assert isinstance(outcomes["good"], Done)
+    assert isinstance(outcomes["slow"], Failed)
+    assert isinstance(outcomes["slow"].error, WorkerLostError)
+    assert not (tmp_path / "slow").exists()
+
+
+def test_a_bad_slide_leaves_the_others_alone(
+    small: DrawnSlide, mask_model: Path, tmp_path: Path
+) -> None:
+    junk = tmp_path / "junk.svs"
+    junk.write_bytes(b"no slide" * 100)
+    jobs = [
+        job(junk, mask_model, tmp_path / "out", "bad", workers=0),
+        job(small.path, mask_model, tmp_path / "out", "good", workers=0),
+    ]
+    outcomes = {o.job.slide_id: o for o in run_slides(jobs, jobs[0].execution)}
+    assert isinstance(outcomes["good"], Done)
+    assert isinstance(outcomes["bad"], Failed)
+    assert isinstance(outcomes["bad"].error, SlideError)
+
+
+def test_a_job_that_somebody_works_on_is_left_to_them(
+    small: DrawnSlide, mask_model: Path, tmp_path: Path
+) -> None:
+    mine = job(small.path, mask_model, tmp_path, workers=0)
+    refused = replace(mine, slide_id="other")
+    (first,) = run_slides([mine], mine.execution)
+    assert isinstance(first, Done)
+    key = read_manifest(tmp_path / "slide").job_key
+    with lease(tmp_path / ".wsiproc" / f"{key}.lease"):
+        (second,) = run_slides([refused], refused.execution)
+    assert isinstance(second, Failed)
+    assert isinstance(second.error, BusyError)
+
+
+def test_workers_here_and_a_scheduler_elsewhere_contradict_each_other() -> None:
+    from wsiproc.config import read_config
+
+    with pytest.raises(ConfigError, match="--scheduler"):
+        read_config(None, {"execution": {"workers": 2, "scheduler": "tcp://127.0.0.1:1"}})
