@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from wsiproc.errors import SlideReadError
 from wsiproc.slide._openslide import OpenSlideSource
 from wsiproc.slide._tiff import DamagedTileError, TiffSource
 
 TILES = 16
 """Sample tiles a slide, spread over its levels."""
-ROUNDING = 3
+ROUNDING = 2
 """Grey levels that OpenSlide's fixed-point interpolation may be off by."""
 
 
@@ -45,7 +46,10 @@ def _same(tiff: TiffSource, reference: OpenSlideSource, level: int, column: int,
     if own is None:
         own = np.full((height, width, 3), tiff.header.background, np.uint8)
     own = own[:height, :width]
-    other, off_x, off_y = reference.region(level, x, y, width, height)
+    try:
+        other, off_x, off_y = reference.region(level, x, y, width, height)
+    except SlideReadError:
+        return False
     if off_x == off_y == 0:
         return bool(np.array_equal(own, other))
     shifted = _shifted(_shifted(own.astype(np.float64), off_x, 1), off_y, 0)

@@ -63,6 +63,9 @@ class _Layout:
         return int.from_bytes(data, "little" if self.order == "<" else "big")
 
 
+LOOP = f"the TIFF's directories form a loop, or are more than {MOST_DIRECTORIES}"
+
+
 def is_tiff(path: Path) -> bool:
     """Whether the file begins as a TIFF does."""
     with path.open("rb") as file:
@@ -90,18 +93,25 @@ def check_tiff(path: Path) -> None:
         first = layout.number(head[8:16] if big else head[4:8])
         tags, _ = _directory(file, size, layout, first)
         layout = _Layout(order, big, ndpi=not big and NDPI in tags)
+        main: set[int] = set()
+        below: list[int] = []
+        at = first
+        while at:
+            if at in main or len(main) >= MOST_DIRECTORIES:
+                raise SlideFormatError(LOOP)
+            main.add(at)
+            tags, at = _directory(file, size, layout, at)
+            below += _check_image(file, size, layout, tags)
         seen: set[int] = set()
-        waiting = [first]
-        while waiting:
-            at = waiting.pop()
-            while at:
-                if at in seen or len(seen) >= MOST_DIRECTORIES:
-                    raise SlideFormatError(
-                        f"the TIFF's directories form a loop, or are more than {MOST_DIRECTORIES}"
-                    )
+        while below:
+            at = below.pop()
+            if at in main or len(seen) >= MOST_DIRECTORIES:
+                raise SlideFormatError(LOOP)
+            if at not in seen:
                 seen.add(at)
-                tags, at = _directory(file, size, layout, at)
-                waiting += _check_image(file, size, layout, tags)
+                # What follows a sub-directory is another of the same list, if anything.
+                tags, _ = _directory(file, size, layout, at)
+                below += _check_image(file, size, layout, tags)
 
 
 Tags = dict[int, tuple[int, int, bytes]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsiproc.errors import ConfigError, MissingExtraError, SlideFormatError
+from wsiproc.errors import ConfigError, MissingExtraError, SlideFormatError, WsiprocError
 from wsiproc.slide._agree import agree
 from wsiproc.slide._dicom import series_uid
 from wsiproc.slide._ifds import check_tiff, is_tiff
@@ -56,9 +56,9 @@ def open_slide(path: Path, *, mpp: float | None = None, backend: str | None = No
         if path.is_file() and is_tiff(path):
             check_tiff(path)
         source = _best(path) if backend is None else _with(backend, path)
+    except WsiprocError:
+        raise
     except OSError as error:
-        if isinstance(error, SlideFormatError):
-            raise
         raise SlideFormatError(f"the file cannot be read: {error.strerror}") from None
     try:
         check_header(source.header)
