@@ -137,7 +137,10 @@ def read_config(file: Path | None, given: dict[str, dict[str, Any]]) -> RunConfi
         tables |= written
     for table, settings in given.items():
         asked = {key: value for key, value in settings.items() if value is not None}
-        tables[table] = {**tables.get(table, {}), **asked}
+        under = tables.get(table, {})
+        if not isinstance(under, dict):
+            raise ConfigError(f"settings not understood: {table} has to be a table, [{table}]")
+        tables[table] = {**under, **asked}
     try:
         return RunConfig.model_validate(tables)
     except ValidationError as error:
