@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import Field
 
 from wsiproc.methods import MethodConfig
-from wsiproc.training.augment import Augmentation
-from wsiproc.training.schedule import Schedule
+from wsiproc.training.settings import Augmentation, Schedule
 
 
 class UNetConfig(MethodConfig):
@@ -35,6 +35,15 @@ class UNetConfig(MethodConfig):
     windows: tuple[int, ...] = (1024, 512, 2048)
     """Edges of the windows the model may be run with, preferred one first."""
 
+
+CHOICES: Mapping[str, tuple[Any, ...]] = {
+    "seed_radius_um": (1.5, 2.0, 2.5, 3.0, 3.5),
+    "seed_threshold": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "threshold": (0.4, 0.45, 0.5, 0.55, 0.6),
+    "levels": ((), (0.5,), (0.6, 0.3), (0.7, 0.5, 0.3), (0.8, 0.65, 0.5, 0.35, 0.2)),
+    "min_area_um2": (4.0, 8.0, 12.0, 16.0, 20.0),
+}
+"""Constants of post-processing that are tried on the val splits."""
 
 PRESETS: Mapping[str, UNetConfig] = {
     "default": UNetConfig(),

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsiproc.training.augment import Augmentation, crops, make_pyramid, restain
-
-STILL = Augmentation(
-    scales=(1.0,),
-    stain_gain=0,
-    stain_turn=0,
-    stain_shift=0,
-    light=0,
-    blur_px=0,
-    noise=0,
-    jpeg=False,
-    beyond=0,
-)
+from wsiproc.training.augment import crops, make_pyramid, restain
+from wsiproc.training.settings import UNCHANGED, Augmentation
 
 
 def spotted(size: int = 96):
@@ -34,7 +23,7 @@ def group(augmentation: Augmentation):
 
 def test_a_raster_is_turned_with_its_pixels() -> None:
     images, targets = crops(
-        group(STILL), np.random.default_rng(0), count=16, size=32, augmentation=STILL
+        group(UNCHANGED), np.random.default_rng(0), count=16, size=32, augmentation=UNCHANGED
     )
     assert images.shape == (16, 32, 32, 3)
     assert targets.shape == (16, 1, 32, 32)
@@ -42,7 +31,7 @@ def test_a_raster_is_turned_with_its_pixels() -> None:
 
 
 def test_past_the_image_there_is_white_and_nothing() -> None:
-    beyond = STILL.model_copy(update={"beyond": 1.0})
+    beyond = UNCHANGED.model_copy(update={"beyond": 1.0})
     images, targets = crops(
         group(beyond), np.random.default_rng(0), count=32, size=48, augmentation=beyond
     )
@@ -51,7 +40,9 @@ def test_past_the_image_there_is_white_and_nothing() -> None:
 
 
 def test_an_image_smaller_than_the_crop_is_put_into_white() -> None:
-    images, _ = crops(group(STILL), np.random.default_rng(0), count=1, size=128, augmentation=STILL)
+    images, _ = crops(
+        group(UNCHANGED), np.random.default_rng(0), count=1, size=128, augmentation=UNCHANGED
+    )
     assert (images[0, 0] > 240).all()
     assert ((images[0] < 240).all(-1)).sum() == 96 * 96
 
@@ -69,7 +60,7 @@ def test_the_same_generator_gives_the_same_batch() -> None:
 def test_no_change_asked_for_changes_next_to_nothing() -> None:
     pixels = np.random.default_rng(0).integers(5, 256, (16, 16, 3)).astype(np.uint8)
     # Densities below 0 (brighter than the HED vectors can mix) are all that is lost.
-    same = restain(pixels, np.random.default_rng(1), STILL).astype(int)
+    same = restain(pixels, np.random.default_rng(1), UNCHANGED).astype(int)
     assert np.abs(same - pixels).max() <= 1
 
 
@@ -94,7 +85,7 @@ def test_groups_give_the_share_that_was_asked_of_them() -> None:
         np.random.default_rng(0),
         count=200,
         size=16,
-        augmentation=STILL,
+        augmentation=UNCHANGED,
     )
     share = (images.max((1, 2, 3)) > 100).mean()
     assert 0.82 < share < 0.96

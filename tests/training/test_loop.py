@@ -19,7 +19,7 @@ from torch import nn  # noqa: E402
 from wsiproc.errors import StoreError  # noqa: E402
 from wsiproc.methods import TrainingChecked, TrainingEvent, TrainingResumed  # noqa: E402
 from wsiproc.training.loop import Stage, fit, masked_mean  # noqa: E402
-from wsiproc.training.schedule import Schedule, rate  # noqa: E402
+from wsiproc.training.settings import Schedule, rate  # noqa: E402
 
 SCHEDULE = Schedule(steps=30, batch=4, lr=0.05, check_every=10, ema=0.9)
 

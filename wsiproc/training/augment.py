@@ -14,39 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import Field
 from scipy import ndimage
 
-from wsiproc.methods import MethodConfig
 from wsiproc.training.labels import resample_pixels, resample_raster, resampled_size
+from wsiproc.training.settings import Augmentation
 
 # Optical densities of haematoxylin, eosin and what is left (Ruifrok and Johnston 2001, table 1),
 # one a row, of length 1.
 HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 HED = HED / np.linalg.norm(HED, axis=1, keepdims=True)
-
-
-class Augmentation(MethodConfig):
-    """How far crops are changed; 0 turns a part off."""
-
-    scales: tuple[float, ...] = (0.8, 0.9, 1.0, 1.12, 1.25)
-    """Enlargements that images are prepared in."""
-    stain_gain: float = Field(default=0.35, ge=0, lt=1)
-    """Each stain is multiplied by 1 plus or minus up to this."""
-    stain_turn: float = Field(default=0.08, ge=0, lt=1)
-    """Each stain's colour vector is moved by up to this in each channel."""
-    stain_shift: float = Field(default=0.04, ge=0)
-    """Each stain is shifted by up to this optical density."""
-    light: float = Field(default=0.1, ge=0, lt=1)
-    """Brightness and contrast change by up to this part."""
-    blur_px: float = Field(default=1.0, ge=0)
-    """Largest standard deviation of the blur that a third of the crops get."""
-    noise: float = Field(default=6.0, ge=0)
-    """Largest standard deviation of the noise (of 255) that a third of the crops get."""
-    jpeg: bool = True
-    """Whether a third of the crops are compressed, at qualities 40 to 95."""
-    beyond: float = Field(default=0.15, ge=0, le=1)
-    """Part of the crops that reach past the image, into the white that a slide ends in."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,7 +29,7 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path, best_step: i
         If it cannot be written.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     steps = [row["step"] for row in history]
     names = [name for name in (history[0] if history else ()) if name != "step"]
@@ -45,5 +45,5 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path, best_step: i
         if axes.lines[:-1]:
             axes.legend()
     buffer = io.BytesIO()
-    canvas.print_png(buffer, metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata={"Software": None})
     checkpoint.write_atomically(path, buffer.getvalue())

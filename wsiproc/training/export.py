@@ -7,7 +7,6 @@ activations are nodes of its graph.  It carries its card, and nothing of the mac
 from __future__ import annotations
 
 import hashlib
-import io
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -143,9 +142,7 @@ def to_onnx(deployed: Deployed, card: Card) -> onnx.ModelProto:
             verbose=False,
         )
     assert program is not None
-    buffer = io.BytesIO()
-    program.save(buffer)
-    proto = onnx.load_model_from_string(buffer.getvalue())
+    proto = program.model_proto
     _forget_origin(proto)
     onnx.checker.check_model(proto, full_check=True)
     return proto
@@ -192,8 +189,8 @@ def prove(
         session.close()
     if not report.local:
         raise ModelError(
-            f"the model is not local: {report.different} of {report.compared} values differ between "
-            f"shifted windows, by up to {report.max_abs_diff:g}; its margin of "
+            f"the model is not local: {report.different} of {report.compared} values differ "
+            f"between shifted windows, by up to {report.max_abs_diff:g}; its margin of "
             f"{model.card.margin} px is too small, or a layer looks at the whole window"
         )
     return worst, report

@@ -26,7 +26,7 @@ from wsiproc.methods import (
     TrainingStep,
 )
 from wsiproc.training import checkpoint
-from wsiproc.training.schedule import Schedule, rate
+from wsiproc.training.settings import Schedule, rate
 
 Batch = Mapping[str, np.ndarray[Any, Any]]
 
