@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wsiproc.card import METADATA_KEY, Card
 from wsiproc.errors import ModelError
 from wsiproc.model import list_models, load_model
-from wsiproc.model._onnxruntime import loaded_devices
+from wsiproc.model._onnxruntime import loads
 from wsiproc.model.graph import read_graph
 from wsiproc.model.locality import shift_check
 from wsiproc.model.registry import Model
@@ -24,7 +24,7 @@ from wsiproc.model.session import Session, open_session
 from wsiproc.slide._drawn import draw_image
 from wsiproc.testing.models import haematoxylin_model
 
-DEVICES = [device for device in ("cuda", "tensorrt") if device in loaded_devices()]
+DEVICES = [device for device in ("cuda", "tensorrt") if loads(device)]
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not DEVICES, reason="no CUDA device loads")]
 each_device = pytest.mark.parametrize("device", DEVICES)
 

@@ -6,7 +6,7 @@ import pytest
 
 from wsiproc.errors import ConfigError
 from wsiproc.model import _onnxruntime
-from wsiproc.model._onnxruntime import is_out_of_memory, loaded_devices, provider_options
+from wsiproc.model._onnxruntime import is_out_of_memory, loads, provider_options
 from wsiproc.model.devices import (
     cores,
     gpu_placement,
@@ -77,10 +77,10 @@ def test_without_a_gpu_only_the_cpu_loads_and_nothing_is_printed(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert loaded_devices() == ("cpu",)
+    assert [loads(device) for device in ("cpu", "cuda", "tensorrt")] == [True, False, False]
     # A driver that shows a GPU, while the libraries of CUDA do not load or see none.
     monkeypatch.setattr(_onnxruntime, "gpu_there", lambda: True)
-    assert loaded_devices() == ("cpu",)
+    assert [loads(device) for device in ("cpu", "cuda", "tensorrt")] == [True, False, False]
     assert capfd.readouterr() == ("", "")
     assert cores() >= 1
 

@@ -15,8 +15,9 @@ from wsiproc import methods
 from wsiproc.card import Card, ModelOutput
 from wsiproc.errors import ModelError
 from wsiproc.methods import Installed, ShippedModel
-from wsiproc.model import registry
-from wsiproc.model.registry import add_model, list_models, load_model, models_dir
+from wsiproc.model import adding, registry
+from wsiproc.model.adding import add_model
+from wsiproc.model.registry import list_models, load_model, models_dir
 from wsiproc.testing.models import haematoxylin_model, points_model
 
 CARD = """
@@ -76,7 +77,8 @@ def ship(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: bytes, sha256: s
     (package / "net.onnx").write_bytes(data)
     monkeypatch.syspath_prepend(str(package.parent))
     shipped = ShippedModel("shipped", package.name, "net.onnx", sha256)
-    monkeypatch.setattr(registry, "installed", lambda: Installed(models={"shipped": shipped}))
+    for module in (registry, adding):
+        monkeypatch.setattr(module, "installed", lambda: Installed(models={"shipped": shipped}))
 
 
 def test_a_file_with_a_card_is_loaded_as_it_is(file: Path) -> None:
@@ -153,6 +155,17 @@ def test_adding_twice_is_once_and_another_under_the_name_is_refused(
     with pytest.raises(ModelError, match="another model is registered"):
         add_model(bare, card)
     assert [path.name for path in own_folder.iterdir()] == ["theirs"]
+
+
+def test_a_model_that_only_claims_to_be_local_is_not_added(
+    bare: Path, card: Path, own_folder: Path
+) -> None:
+    card.write_text(CARD.replace("margin = 16", "margin = 8"))
+    with pytest.raises(ModelError, match="local = false"):
+        add_model(bare, card)
+    assert list_models() == ()
+    card.write_text(CARD.replace("margin = 16", "margin = 8").replace("true", "false"))
+    assert add_model(bare, card).name == "theirs"
 
 
 def test_a_shipped_name_cannot_be_taken(

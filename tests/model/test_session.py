@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wsiproc.card import METADATA_KEY, Card
 from wsiproc.errors import ConfigError, DeviceError, MissingExtraError, ModelError
-from wsiproc.model import _openvino
+from wsiproc.model import _onnxruntime, _openvino
 from wsiproc.model import session as session_module
 from wsiproc.model.devices import has_openvino
 from wsiproc.model.engine import EngineFacts, Feeds, OutOfMemoryError
@@ -116,12 +116,13 @@ def test_a_driver_without_libraries_is_an_error_too_and_makes_no_noise(
 
 
 def test_auto_takes_what_really_loads(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "loaded_devices", lambda: ("cpu", "cuda"))
+    monkeypatch.setattr(_onnxruntime, "loads", lambda device: device in ("cpu", "cuda"))
     assert session_module.real_device("auto") == "cuda"
-    monkeypatch.setattr(session_module, "loaded_devices", lambda: ("cpu",))
-    monkeypatch.setattr(session_module, "has_openvino", lambda: True)
+    monkeypatch.setattr(_onnxruntime, "loads", lambda device: device == "cpu")
+    monkeypatch.setattr(_openvino, "loads", lambda: True)
     assert session_module.real_device("auto") == "openvino"
-    monkeypatch.setattr(session_module, "has_openvino", lambda: False)
+    assert session_module.devices_that_load() == ("cpu", "openvino")
+    monkeypatch.setattr(_openvino, "loads", lambda: False)
     assert session_module.real_device("auto") == "cpu"
     assert open_session(model).facts.device == "cpu"
 

@@ -1,11 +1,11 @@
 """Models: found, verified, and loaded into an engine."""
 
+from wsiproc.model.adding import add_model
 from wsiproc.model.devices import cores, gpu_placement, visible_gpus
 from wsiproc.model.locality import ShiftReport, shift_check
 from wsiproc.model.registry import (
     Model,
     ModelEntry,
-    add_model,
     list_models,
     load_model,
     models_dir,

@@ -71,6 +71,11 @@ class OnnxRuntimeEngine:
         options.inter_op_num_threads = 1
         options.use_deterministic_compute = True
         options.log_severity_level = _FATAL
+        # A planned block for all activations would stand beside the arena of the first run:
+        # measured, 578 MB instead of 363 for a window of 1024 px, and no faster.
+        options.enable_mem_pattern = False
+        # Decoding runs beside inference; threads that spin while they wait would take its cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if device != "cpu" and not gpu_there():
             raise _not_there(device)
         cache = _engine_cache(digest, precision, shape) if device == "tensorrt" else None
@@ -139,24 +144,23 @@ class OnnxRuntimeEngine:
         }
 
 
-def loaded_devices() -> tuple[str, ...]:
-    """Of ``cpu``, ``cuda`` and ``tensorrt``, those that load here, found by loading them."""
-    return ("cpu", *(device for device in ("cuda", "tensorrt") if _loads(device)))
+def loads(device: str) -> bool:
+    """Whether ``cpu``, ``cuda`` or ``tensorrt`` loads here, found by loading it.
 
-
-def _loads(device: str) -> bool:
+    The list of available providers is no answer: it says what was compiled, not what works.
+    """
     import onnxruntime as ort
 
-    if not gpu_there() or _PROVIDERS[device] not in ort.get_available_providers():
+    if device != "cpu" and not gpu_there():
         return False
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
     try:
         with _silence():
-            ort.preload_dlls()
-            session = ort.InferenceSession(
-                _SMALLEST, options, providers=[_PROVIDERS[device], _PROVIDERS["cpu"]]
-            )
+            if device != "cpu":
+                ort.preload_dlls()
+            wanted = dict.fromkeys((_PROVIDERS[device], _PROVIDERS["cpu"]))
+            session = ort.InferenceSession(_SMALLEST, options, providers=list(wanted))
     except Exception:  # noqa: BLE001
         return False
     return bool(session.get_providers()[0] == _PROVIDERS[device])

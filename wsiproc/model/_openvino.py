@@ -92,6 +92,18 @@ class OpenVinoEngine:
         del self._request, self._model
 
 
+def loads() -> bool:
+    """Whether OpenVINO is installed and finds this machine's CPU."""
+    if not has_openvino():
+        return False
+    try:
+        import openvino
+
+        return "CPU" in openvino.Core().available_devices
+    except (ImportError, OSError, RuntimeError):
+        return False
+
+
 def _refused(error: Exception) -> ModelError:
     return ModelError(f"OpenVINO does not take the model ({_first_line(error)}); use --device cpu")
 

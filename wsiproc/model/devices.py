@@ -97,6 +97,8 @@ def visible_gpus(
     environ = os.environ if environ is None else environ
     text = nvidia_smi("-L") if listed is None else listed
     count = sum(line.startswith("GPU ") for line in text.splitlines())
+    if listed is None and count == 0:  # containers may have the driver and not its tool
+        count = sum(node.name[6:].isdigit() for node in Path("/dev").glob("nvidia[0-9]*"))
     if count == 0:
         return ()
     chosen = environ.get("CUDA_VISIBLE_DEVICES")

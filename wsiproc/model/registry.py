@@ -4,7 +4,7 @@ Shipped models are package data of plugins, with digests recorded in their code.
 user adds lie in a folder of the user's, each with a record of its digest and its card::
 
     $WSIPROC_MODELS  or  <the user's data folder>/wsiproc/models
-    └── NAME/
+    └── NAME/                (made by `wsiproc.model.adding`)
         ├── model.onnx
         └── model.json     schema, sha256 of the file, digest of file and card, the card
 
@@ -18,9 +18,7 @@ import importlib.resources
 import json
 import os
 import re
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +33,7 @@ Source = Literal["shipped", "user", "file"]
 
 LARGEST_BYTES = 2**31 - 1
 """No protocol-buffer message, so no model in one file, may be larger."""
-_RECORD_SCHEMA = 1
+RECORD_SCHEMA = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
@@ -119,7 +117,7 @@ def load_model(name_or_path: str, *, card: Path | None = None) -> Model:
             f"no model {name_or_path!r}: neither registered (there are: {names}) nor a file; "
             "give FILE.onnx, or register one with `wsiproc models add FILE.onnx --card CARD.toml`"
         )
-    return _from_file(file, card)
+    return from_file(file, card)
 
 
 def list_models() -> tuple[ModelEntry, ...]:
@@ -137,56 +135,12 @@ def list_models() -> tuple[ModelEntry, ...]:
         if not _NAME.fullmatch(place.name) or not place.is_dir():
             continue
         try:
-            model = _added(place)
+            model = added(place)
         except ModelError as error:
             entries.append(ModelEntry(place.name, "user", "", None, str(error)))
         else:
             entries.append(ModelEntry(place.name, "user", model.sha256, model.card))
     return tuple(entries)
-
-
-def add_model(file: Path, card: Path | None = None) -> ModelEntry:
-    """Copy a model and its card to the user's models, under the card's name.
-
-    Adding the same again does nothing.
-
-    Raises
-    ------
-    ModelError
-        If it is no model that could run, or another one has the name.
-    """
-    model = _from_file(file, card)
-    name = model.card.name
-    if name in installed().models:
-        raise ModelError(f"a model {name!r} is shipped; give yours another name on its card")
-    folder = models_dir()
-    target = folder / name
-    record = {
-        "schema": _RECORD_SCHEMA,
-        "sha256": model.sha256,
-        "digest": model.digest,
-        "card": model.card.model_dump(mode="json"),
-    }
-    stage: Path | None = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=".adding-", dir=folder))
-        _write(stage / "model.onnx", model.data)
-        _write(stage / "model.json", json.dumps(record, indent=1, sort_keys=True).encode())
-        stage.chmod(0o755)
-        # Fails if the name is taken: a folder that is not empty is never replaced.
-        stage.rename(target)
-    except OSError as error:
-        if stage is not None:
-            shutil.rmtree(stage, ignore_errors=True)
-        if not target.exists():
-            raise ModelError(f"cannot write to the folder of models: {error.strerror}") from None
-        if _added(target).digest != model.digest:
-            raise ModelError(
-                f"another model is registered as {name!r}; give this one another name on its "
-                f"card, or delete the folder {target}"
-            ) from None
-    return ModelEntry(name, "user", model.sha256, model.card)
 
 
 def _registered(name: str) -> Model | None:
@@ -196,7 +150,7 @@ def _registered(name: str) -> Model | None:
     if name in found.broken:
         raise ModelError(f"the package that ships {name!r} does not load: {found.broken[name]}")
     place = models_dir() / name
-    return _added(place) if (place / "model.json").is_file() else None
+    return added(place) if (place / "model.json").is_file() else None
 
 
 def _shipped(name: str, shipped: ShippedModel) -> Model:
@@ -209,11 +163,12 @@ def _shipped(name: str, shipped: ShippedModel) -> Model:
     return _verified(name, data, shipped.sha256, "shipped")
 
 
-def _added(place: Path) -> Model:
+def added(place: Path) -> Model:
+    """The model in one folder among the user's, verified."""
     try:
         record: Any = json.loads((place / "model.json").read_bytes())
         data = (place / "model.onnx").read_bytes()
-        if record["schema"] != _RECORD_SCHEMA:
+        if record["schema"] != RECORD_SCHEMA:
             raise ModelError(f"{place.name!r} was registered by another wsiproc; add it again")
         card = card_from_json(json.dumps(record["card"]))
         sha256, digest = record["sha256"], record["digest"]
@@ -228,7 +183,8 @@ def _added(place: Path) -> Model:
     return model
 
 
-def _from_file(file: Path, card: Path | None) -> Model:
+def from_file(file: Path, card: Path | None) -> Model:
+    """The model in a file, with the card inside or the one given."""
     try:
         if file.stat().st_size > LARGEST_BYTES:
             raise ModelError("the file is larger than any ONNX model can be")
@@ -272,10 +228,3 @@ def required_fields() -> str:
 
 def _digest(sha256: str, card: Card) -> str:
     return hashlib.sha256(f"{sha256}\n{card.to_json()}".encode()).hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from wsiproc.card import Card
 from wsiproc.errors import ConfigError, DeviceError, ModelError
-from wsiproc.model._onnxruntime import OnnxRuntimeEngine, loaded_devices
+from wsiproc.model import _onnxruntime, _openvino
+from wsiproc.model._onnxruntime import OnnxRuntimeEngine
 from wsiproc.model._openvino import OpenVinoEngine
 from wsiproc.model.adapt import image_for, image_shape, maps_from
-from wsiproc.model.devices import cores, cpu_flags, has_bf16, has_openvino
+from wsiproc.model.devices import cores, cpu_flags, has_bf16
 from wsiproc.model.engine import Engine, OutOfMemoryError
 from wsiproc.model.fit import STAIN
 from wsiproc.model.graph import read_graph
@@ -288,14 +289,15 @@ def real_device(asked: str) -> str:
         raise ConfigError(f"no device {asked!r}; there are {', '.join(DEVICES)}")
     if asked != "auto":
         return asked
-    if "cuda" in loaded_devices():
+    if _onnxruntime.loads("cuda"):
         return "cuda"
-    return "openvino" if has_openvino() else "cpu"
+    return "openvino" if _openvino.loads() else "cpu"
 
 
 def devices_that_load() -> tuple[str, ...]:
-    """Every device that a session can really be opened on here."""
-    return (*loaded_devices(), *(["openvino"] if has_openvino() else []))
+    """The devices that work here, each found by loading it; takes seconds where there is a GPU."""
+    found = [device for device in ("cpu", "cuda", "tensorrt") if _onnxruntime.loads(device)]
+    return (*found, "openvino") if _openvino.loads() else tuple(found)
 
 
 def _precision(card: Card, device: str, asked: str) -> str:
