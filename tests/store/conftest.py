@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,11 +31,12 @@ class Kept:
         return self.nuclei
 
 
-def squares(n: int, seed: int = 0, *, polygons: bool = True, width: int = 40_000) -> Nuclei:
-    """Nuclei of a few px on a slide of `width` model px: half of them tilted, all of them apart."""
+def squares(n: int, seed: int = 0, *, polygons: bool = True) -> Nuclei:
+    """Nuclei of a few px: half of them tilted, all of them apart, one in four places taken."""
     rng = np.random.default_rng(seed)
-    place = rng.permutation((width // 20) ** 2)[:n].astype(np.int64)
-    x, y = place % (width // 20) * 20 + 9, place // (width // 20) * 20 + 9
+    side = 2 * math.isqrt(n) + 2
+    place = rng.choice(side * side, n, replace=False)
+    x, y = place % side * 20 + 9, place // side * 20 + 9
     size = rng.integers(2, 8, n)[:, None]
     tilted = rng.integers(0, 2, n).astype(bool)[:, None]
     ring_x = x[:, None] + np.where(tilted, size * [0, 1, 0, -1], size * [-1, 1, 1, -1])
