@@ -370,6 +370,18 @@ def test_a_nucleus_one_tile_saw_whole_is_not_united(pair: tuple[Grid, Tile, Tile
     assert (seams.audit.not_fully_seen, seams.audit.united, seams.audit.doubles) == (0, 0, 0)
 
 
+def test_a_part_that_covers_two_whole_nuclei_costs_neither(pair: tuple[Grid, Tile, Tile]) -> None:
+    """What the right tile saw cut off and run together is no reason to lose what was seen whole."""
+    grid, _, right = pair
+    edge = right.decoded.x0
+    two = outlined([square(edge + 1, 20, 30), square(edge + 1, 31, 30)])
+    blob = cut(outlined([square(edge, 19, grid.core - edge + 4, 23)]))
+    a, b, seams = judged(pair, left=two, right=blob)
+    assert same(a, two)
+    assert len(b) == 0
+    assert (seams.audit.united, seams.audit.doubles) == (0, 0)
+
+
 # --- Points
 
 
