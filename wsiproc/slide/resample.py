@@ -27,6 +27,9 @@ BETWEEN = 1 << 3
 """Steps per grey level that are kept between the two axes; 255 * BETWEEN * WEIGHT < 2^24."""
 ROWS, COLUMNS, STRIP = 8, 16, 64
 """Output pixels a matrix product makes: few, as most of a band matrix is zero. Tuned by timing."""
+PRODUCTS = 1 << 17
+"""Multiplications in one matrix product.  From 2^18 on OpenBLAS wakes threads, which wait for
+each other spinning: on a machine whose cores are all at work that is many times as slow."""
 BLOCK_PIXELS = 1 << 22
 """Input pixels in memory at once."""
 
@@ -116,13 +119,18 @@ def resample(
     wide = max(1, int(edge / ratio[0]) - 2)
     high = max(1, int(edge / ratio[1]) - 2)
     for y in range(box.y0, box.y1, high):
-        down = _bands(kernel, ratio[1], y, min(y + high, box.y1), ROWS)
+        down = _bands(kernel, ratio[1], y, min(y + high, box.y1), _step(ROWS, ratio[1]))
         for x in range(box.x0, box.x1, wide):
-            across = _bands(kernel, ratio[0], x, min(x + wide, box.x1), COLUMNS)
+            across = _bands(kernel, ratio[0], x, min(x + wide, box.x1), _step(COLUMNS, ratio[0]))
             block = Box(x, y, across[-1].stop, down[-1].stop)
             seen = Box(across[0].first, down[0].first, across[-1].last, down[-1].last)
             out[block.slices_in(box)] = _reduce(read(seen), seen, block, down, across)
     return out
+
+
+def _step(most: int, ratio: float) -> int:
+    """Fewer output pixels a product where each looks at more of the input."""
+    return max(1, min(most, int(32 / ratio)))
 
 
 def _bands(kernel: Kernel, ratio: float, start: int, stop: int, step: int) -> list[Band]:
@@ -153,14 +161,19 @@ def _reduce(
         part = source[: b.last - b.first]
         part[:] = rows[b.first - seen.y0 : b.last - seen.y0]
         target = between[filled : filled + n]
-        np.matmul(b.weights, part, out=target)
+        wide = max(16, PRODUCTS // b.weights.size)
+        for at in range(0, part.shape[1], wide):
+            np.matmul(b.weights, part[:, at : at + wide], out=target[:, at : at + wide])
         _rounded(target, BETWEEN / WEIGHT)
         np.floor(target, out=target)
         filled += n
         if filled + ROWS > STRIP or b is down[-1]:
             done = strip[:filled]
             for to, of, weights in columns:
-                np.matmul(between[:filled, of], weights, out=done[:, to])
+                high = max(1, PRODUCTS // weights.size)
+                for at in range(0, filled, high):
+                    rows_of = slice(at, min(at + high, filled))
+                    np.matmul(between[rows_of, of], weights, out=done[rows_of, to])
             _rounded(done, 1 / (BETWEEN * WEIGHT))
             end = b.stop - block.y0
             out[end - filled : end] = done  # conversion to uint8 cuts the fraction off
