@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 SERIES = (0x0020, 0x000E)
+SYNTAX = (0x0002, 0x0010)
 IMPLICIT = b"1.2.840.10008.1.2"
 LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
@@ -41,24 +42,22 @@ def series_uid(path: Path) -> str | None:
             file.seek(128)
             if file.read(4) != b"DICM":
                 return None
-            explicit = True
+            syntax = b""
             while True:
-                at = file.tell()
-                tag, length = _element(file, explicit or at < 132)
+                group = file.read(2)
+                file.seek(-len(group), 1)
+                # The header is explicit in any file; its end says what the rest is.
+                explicit = group == b"\x02\x00" or syntax != IMPLICIT
+                tag, length = _element(file, explicit)
                 if tag > SERIES:
                     return None
-                if tag == (0x0002, 0x0010):
-                    syntax = file.read(min(length, 64)).strip(b"\0 ")
-                    meta_only = syntax == IMPLICIT
-                elif tag == SERIES:
+                if tag == SERIES:
                     return file.read(min(length, 64)).strip(b"\0 ").decode("ascii")
+                if tag == SYNTAX:
+                    syntax = file.read(min(length, 64)).strip(b"\0 ")
                 else:
                     _skip(file, length, explicit, DEEPEST)
-                following = file.read(2)
-                file.seek(-len(following), 1)
-                if following and following != b"\x02\x00" and tag[0] == 0x0002:
-                    explicit = not meta_only
-    except (OSError, _NotUnderstoodError, UnicodeDecodeError, UnboundLocalError):
+    except (OSError, _NotUnderstoodError, UnicodeDecodeError):
         return None
 
 
