@@ -57,28 +57,32 @@ def decode(card: Card, maps: Maps, box: Box, slide: Box) -> Nuclei:
     if any(edge % s for edge in box.as_tuple()):
         raise ValueError(f"{box} does not lie on whole output pixels of stride {s}")
     own = Box(*(edge // s for edge in box.as_tuple()))
-    origin = (own.x0, own.y0)
-    # In pixels of the maps, that is with `origin` at (0, 0).
-    whole = Box(
-        slide.x0 // s, slide.y0 // s, math.ceil(slide.x1 / s), math.ceil(slide.y1 / s)
-    ).shifted(-own.x0, -own.y0)
-    area = Box(0, 0, own.width, own.height) & whole
-    size = (own.height, own.width)
+    whole = Box(slide.x0 // s, slide.y0 // s, math.ceil(slide.x1 / s), math.ceil(slide.y1 / s))
+    area = own & whole
+    if area.empty:
+        return Nuclei.none(polygons=card.polygons)
+
+    def map_of(name: str, channels: int) -> NDArray[np.float32]:
+        _check(maps, name, (own.height, own.width), channels)
+        rows, columns = area.slices_in(own)
+        return np.ascontiguousarray(maps[name][:, rows, columns], np.float32)
+
+    origin = (area.x0, area.y0)
     if isinstance(post, PointsPost):
-        prob = _checked(maps, "prob", size, len(card.classes))
-        found = decode_points(post, card.mpp * s, prob, area, whole, origin)
+        prob = map_of("prob", len(card.classes))
+        found = decode_points(post, card.mpp * s, prob, origin, whole)
     elif isinstance(post, MaskPost):
-        three = (
-            _checked(maps, "prob", size, 1)[0],
-            _checked(maps, "centre", size, 1)[0] if "centre" in maps else None,
-            _checked(maps, "class", size, len(card.classes)) if "class" in maps else None,
-        )
-        if post.levels and three[1] is None:
+        if "centre" not in maps and _has_centre(card):
             raise ModelError(
-                "the model's card has `levels` of a map `centre`, which the model did not give"
+                "the model gave no map `centre`, which its card has `levels` or an output for"
             )
+        three = (
+            map_of("prob", 1)[0],
+            map_of("centre", 1)[0] if "centre" in maps else None,
+            map_of("class", len(card.classes)) if "class" in maps else None,
+        )
         radius = _largest_radius(card)
-        found = decode_mask(post, card.mpp * s, radius, three, area, whole, origin)
+        found = decode_mask(post, card.mpp * s, radius, three, origin, whole)
     else:
         raise _not_decoded(card)
     return found if s == 1 else _scaled(found, s)
@@ -96,11 +100,11 @@ def reach_px(card: Card) -> int:
     of the reference pixel.  Each of its pixels is settled by the T steps of growth, which look no
     further than T px, and by what makes a seed within that distance.  T is K, and with L levels of
     `centre` another L ceil(K / (L + 1)) < K + L.  So, with the seed radius r, the reach is
-    2 K + T + r.  A card that may do without `centre` has no seed radius alone to add but, for the
-    seed's disc, its rivals and their thickness, K + max(K, r) + 1 + K.
+    2 K + T + r.  Without a map `centre`, r makes way for what a seed's disc, its rivals and their
+    thickness reach, K + (max(K, r) + 1) + K.
 
-    Whether a model has a `centre` stands on no card, so a mask's reach is the larger of the two
-    unless the card gives `levels`, which only a map of centres can have.
+    A card promises `centre` by giving `levels`, or an output of that name; where it does not, the
+    reach is the larger of the two.
 
     Raises
     ------
@@ -113,7 +117,7 @@ def reach_px(card: Card) -> int:
     if isinstance(post, MaskPost):
         radius = _largest_radius(card)
         reach = mask_reach(post, mpp, radius, centre=True)
-        if not post.levels:
+        if not _has_centre(card):
             reach = max(reach, mask_reach(post, mpp, radius, centre=False))
         return reach * card.stride
     raise _not_decoded(card)
@@ -123,7 +127,12 @@ def _largest_radius(card: Card) -> int:
     return math.ceil(card.largest_nucleus_um / (card.mpp * card.stride) / 2)
 
 
-def _checked(maps: Maps, name: str, size: tuple[int, int], channels: int) -> NDArray[np.float32]:
+def _has_centre(card: Card) -> bool:
+    """Whether the card promises a map `centre`."""
+    return "centre" in card.outputs or (isinstance(card.post, MaskPost) and bool(card.post.levels))
+
+
+def _check(maps: Maps, name: str, size: tuple[int, int], channels: int) -> None:
     if name not in maps:
         raise ModelError(f"the model gave no map `{name}`; its card's outputs have to name one")
     shape = maps[name].shape
@@ -134,7 +143,6 @@ def _checked(maps: Maps, name: str, size: tuple[int, int], channels: int) -> NDA
             f"the model's map `{name}` has {shape[0]} channels where its card needs {channels}; "
             "choose them with `channels` on the card, or list its classes"
         )
-    return np.ascontiguousarray(maps[name], np.float32)
 
 
 def _scaled(found: Nuclei, s: int) -> Nuclei:

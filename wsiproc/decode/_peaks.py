@@ -20,20 +20,21 @@ SEARCH = 3
 @kernel
 def disc_peaks(
     value: NDArray[np.float32],
+    run: NDArray[np.int32],
     inside: NDArray[np.float32],
-    area: tuple[int, int, int, int],
-    threshold: float,
     floor: float,
+    threshold: float,
     disc: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Pixels that are the largest of their disc, by (value, -y, -x).
+    """Pixels of the foreground that are the largest of their disc, by (value, -y, -x).
 
     Parameters
     ----------
-    value, inside
-        ``[h, w]`` float32; only pixels where `inside` exceeds `floor` take part.
-    area
-        ``(x0, y0, x1, y1)``, the part of the arrays that lies on the slide; nothing else is read.
+    value
+        ``[h, w]`` float32.
+    run, inside, floor
+        Foreground is where `inside`, ``[h, w]``, exceeds `floor`; these are its runs.  Nothing else
+        takes part.
     threshold
         A peak's value exceeds this.
     disc
@@ -42,25 +43,29 @@ def disc_peaks(
 
     Returns
     -------
-    ``[n, 2]`` int64 (y, x) in the arrays, in raster order.
+    ``[n, 2]`` int64 (y, x), in raster order.
     """
-    x0, y0, x1, y1 = area
+    height, width = value.shape
+    near = disc[:, 0].max()
+    values, insides = value.reshape(-1), inside.reshape(-1)
+    offset = disc[:, 0] * width + disc[:, 1]
     found = np.empty((1024, 2), np.int64)
     n = 0
-    for y in range(y0, y1):
+    for y, x0, x1 in run:
         for x in range(x0, x1):
-            v = value[y, x]
-            if not (v > threshold and inside[y, x] > floor):
+            p = y * width + x
+            v = values[p]
+            if not v > threshold:
                 continue
+            free = near <= y < height - near and near <= x < width - near
             largest = True
-            for k in range(len(disc)):
-                j, i = y + disc[k, 0], x + disc[k, 1]
-                if j < y0 or j >= y1 or i < x0 or i >= x1:
+            for k in range(len(offset)):
+                if not free and not (0 <= y + disc[k, 0] < height and 0 <= x + disc[k, 1] < width):
                     continue
-                u = value[j, i]
-                if u < v or not inside[j, i] > floor:
-                    continue
-                if u > v or (u == v and (j < y or (j == y and i < x))):
+                q = p + offset[k]
+                u = values[q]
+                # NaN is neither; of equal values the first in raster order is the larger.
+                if (u > v or (u == v and q < p)) and insides[q] > floor:
                     largest = False
                     break
             if largest:
@@ -88,56 +93,61 @@ def highest_channel(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @kernel
-def thickness(labels: NDArray[np.int32], cap: int) -> NDArray[np.int32]:
-    """Squared distance of each foreground pixel to the nearest pixel that is none, at most cap².
+def thickness(run: NDArray[np.int32], height: int, width: int, cap: int) -> NDArray[np.int32]:
+    """Squared distance of each pixel of the foreground to the nearest pixel that is none, at most
+    cap²; ``[h + 2, w + 2]``, with a border of 0.
 
-    `labels` is not 0 in the foreground and has a border of 0.  Two passes, along columns and then
-    along rows (Felzenszwalb and Huttenlocher 2012 without the envelope, which the cap makes
-    needless): exact, in integers, and looking no further than `cap`.
+    Two passes, along columns and then along rows (Felzenszwalb and Huttenlocher 2012 without the
+    envelope, which the cap makes needless): exact, in integers, and looking no further than `cap`.
     """
-    height, width = labels.shape
-    column = np.zeros((height, width), np.int32)
-    for y in range(1, height):
-        for x in range(width):
-            if labels[y, x] != 0:
-                column[y, x] = min(column[y - 1, x] + 1, cap)
-    for y in range(height - 2, -1, -1):
-        for x in range(width):
-            column[y, x] = min(column[y, x], column[y + 1, x] + 1)
-    squared = np.zeros((height, width), np.int32)
-    for y in range(height):
-        for x in range(width):
-            if column[y, x] == 0:
-                continue
-            best = column[y, x] * column[y, x]
+    column = np.zeros((height + 2, width + 2), np.int32)
+    for y, x0, x1 in run:
+        for x in range(x0 + 1, x1 + 1):
+            column[y + 1, x] = min(column[y, x] + 1, cap)
+    for r in range(len(run) - 1, -1, -1):
+        y, x0, x1 = run[r]
+        for x in range(x0 + 1, x1 + 1):
+            column[y + 1, x] = min(column[y + 1, x], column[y + 2, x] + 1)
+    squared = np.zeros((height + 2, width + 2), np.int32)
+    for y, x0, x1 in run:
+        row = column[y + 1]
+        for x in range(x0 + 1, x1 + 1):
+            best = row[x] * row[x]
             dx = 1
             while dx * dx < best:
-                g = min(column[y, x - dx], column[y, x + dx])
+                g = min(row[x - dx], row[x + dx])
                 best = min(best, dx * dx + g * g)
                 dx += 1
-            squared[y, x] = best
+            squared[y + 1, x] = best
     return squared
 
 
 @kernel
-def thick_seeds(squared: NDArray[np.int32], near: float, far: int) -> NDArray[np.int64]:
+def thick_seeds(
+    run: NDArray[np.int32], squared: NDArray[np.int32], near: float, far: int
+) -> NDArray[np.int64]:
     """Pixels ``[n, 2]`` (y, x), in raster order, that seed a nucleus by their thickness.
 
     A local maximum by (thickness, -y, -x) is a seed unless a higher one lies within `near`, or
     within three of its own radii (at most `far`) with no neck on the straight way there.  The
     second half keeps an elongated nucleus whole; it asks only which peak is higher, never which
     one became a seed, so it needs no order.
+
+    `squared` is the thickness, with a border.
     """
-    height, width = squared.shape
+    height = len(squared)
     peak = np.empty((1024, 2), np.int64)
     row = np.zeros(height + 1, np.int64)
     n = 0
-    for y in range(1, height - 1):
-        row[y] = n
-        for x in range(1, width - 1):
+    last = 0
+    for r in range(len(run)):
+        y, x0, x1 = run[r]
+        y += 1
+        if y != last:
+            row[last + 1 : y + 1] = n
+            last = y
+        for x in range(x0 + 1, x1 + 1):
             v = squared[y, x]
-            if v == 0:
-                continue
             if (
                 squared[y - 1, x] >= v
                 or squared[y, x - 1] >= v
@@ -156,7 +166,7 @@ def thick_seeds(squared: NDArray[np.int32], near: float, far: int) -> NDArray[np
             peak[n, 0] = y
             peak[n, 1] = x
             n += 1
-    row[height - 1 :] = n
+    row[last + 1 :] = n
     seed = np.empty((n, 2), np.int64)
     count = 0
     reach = max(int(near), far)
@@ -189,7 +199,7 @@ def thick_seeds(squared: NDArray[np.int32], near: float, far: int) -> NDArray[np
                 kept = False
                 break
         if kept:
-            seed[count, 0] = y
-            seed[count, 1] = x
+            seed[count, 0] = y - 1
+            seed[count, 1] = x - 1
             count += 1
     return seed[:count]

@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiproc.decode._trace import starts, walk
+from wsiproc.decode._runs import grouped, labelled
+from wsiproc.decode._trace import trace
 
 
 def contours(
@@ -36,16 +37,6 @@ def contours(
     ring_start
         ``[n + 1]`` int64; a label without pixels has an empty ring.
     """
-    bordered = np.pad(np.asarray(labels, np.int32), 1)
-    first = starts(bordered, int(bordered.max()))
-    return rings(bordered, first, origin)
-
-
-def rings(
-    bordered: NDArray[np.int32], first: NDArray[np.int64], origin: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """As `contours`, of the labels at the given first pixels ``[n, 2]`` (y, x) of an image that has
-    a border of one pixel; `origin` is that of the image inside the border."""
-    vertex, start, _ = walk(bordered, first)
-    twice = np.array([2 * origin[0] - 2, 2 * origin[1] - 2])
-    return (vertex + twice) / 2.0, start
+    run, label = labelled(np.ascontiguousarray(labels, np.int32))
+    member, start = grouped(label, int(label.max(initial=-1)) + 1)
+    return trace(run[member], start, *origin)

@@ -8,15 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiproc.card import MaskPost
-from wsiproc.decode import _flood
+from wsiproc.decode._grow import grow
+from wsiproc.decode._mend import mend
 from wsiproc.decode._peaks import disc_peaks, thick_seeds, thickness
-from wsiproc.decode._trace import walk
-from wsiproc.decode.contour import rings
+from wsiproc.decode._runs import foreground, grouped, home, measure, parts
+from wsiproc.decode._trace import trace
 from wsiproc.decode.points import disc, radius_px
 from wsiproc.geometry import Box
 from wsiproc.nuclei import Nuclei
 
-State = NDArray[np.int32]
+Map = NDArray[np.float32]
+Runs = NDArray[np.int32]
 
 
 def stage_steps(post: MaskPost, radius: int) -> tuple[int, ...]:
@@ -39,17 +41,16 @@ def decode_mask(
     post: MaskPost,
     mpp: float,
     radius: int,
-    maps: tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.float32] | None],
-    area: Box,
-    whole: Box,
+    maps: tuple[Map, Map | None, Map | None],
     origin: tuple[int, int],
+    slide: Box,
 ) -> Nuclei:
     """Grow nuclei from seeds over the foreground.
 
     1. Foreground is where `prob` exceeds the threshold, inside the slide.
     2. Seeds are the peaks of `centre` in the foreground.  Without such a map they are the peaks of
        the foreground's thickness (`_peaks.thick_seeds`), each with the largest disc around it.
-    3. All grow at once (`_flood.flood`): over the pixels above the first level of `centre`, then
+    3. All grow at once (`_grow.grow`): over the pixels above the first level of `centre`, then
        the second, ..., then the rest, never further than `radius` from the seed.  Foreground that
        none reaches is dropped; so is all that hangs at a nucleus by a corner alone.
     4. A nucleus gets what it encloses, other nuclei included.
@@ -62,103 +63,96 @@ def decode_mask(
     radius
         Of the largest nucleus, output px.
     maps
-        `prob` ``[h, w]``, `centre` ``[h, w]`` or None, `class` ``[C, h, w]`` or None.
-    area, whole
-        The part of the maps that lies on the slide, and the slide, in pixels of the maps.
+        `prob` ``[h, w]``, `centre` ``[h, w]`` or None, `class` ``[C, h, w]`` or None; float32, all
+        of it on the slide.
     origin
         (x, y) of the maps' first pixel in global output px.
+    slide
+        Global output px; a nucleus at an edge of the maps that is not the slide's is marked `cut`.
 
     Returns
     -------
     Nuclei
         In global output px, in the order of their reference pixels; class 0 without a class map.
     """
-    prob, centre, classes = maps
-    if area.empty:
-        return Nuclei.none(polygons=True)
-    state, seed = _grown(post, mpp, radius, prob, centre, area)
-    _mend(state, seed, radius)
+    prob, _, classes = maps
+    run, start = _grown(post, mpp, radius, maps)
+    pixels = np.concatenate([[0], np.cumsum(run[:, 2] - run[:, 1], dtype=np.int64)])
+    area = np.diff(pixels[start])
+    large = np.flatnonzero((area > 0) & (area * mpp**2 >= post.min_area_um2))
+    first = run[start[large]].astype(np.int64)
+    order = np.lexsort((first[:, 1], first[:, 0]))
+    first, large = first[order], large[order]
+    run, start = _taken(run, start, large)
     if classes is None:
         classes = np.empty((0, 1, 1), np.float32)
-    label, sums, prob_sum, class_sum = _flood.measure(
-        state, len(seed), prob, classes, area.x0, area.y0
-    )
-    kept = sums[:, 2] * mpp**2 >= post.min_area_um2
-    label, sums = label[kept], sums[kept]
-    pixels = sums[:, 2]
-    corner_x, corner_y = origin[0] + area.x0, origin[1] + area.y0
-    shift_x, shift_y = corner_x - 1, corner_y - 1  # of the bordered state
-    ring, ring_start = rings(state, np.ascontiguousarray(sums[:, :2]), (corner_x, corner_y))
+    sums, prob_sum, class_sum = measure(run, start, prob, classes)
+    area, x0, y0 = sums[:, 0], *origin
+    ring, ring_start = trace(run, start, x0, y0)
     return Nuclei(
-        ref_x=sums[:, 1] + shift_x,
-        ref_y=sums[:, 0] + shift_y,
+        ref_x=first[:, 1] + x0,
+        ref_y=first[:, 0] + y0,
         # Whole numbers until the division, so that every box gives the same bits.
-        x=(sums[:, 4] + pixels * shift_x) / pixels + 0.5,
-        y=(sums[:, 3] + pixels * shift_y) / pixels + 0.5,
+        x=(sums[:, 2] + area * x0) / area + 0.5,
+        y=(sums[:, 1] + area * y0) / area + 0.5,
         class_id=(
-            np.argmax(class_sum[kept], axis=1).astype(np.int16)
+            np.argmax(class_sum, axis=1).astype(np.int16)
             if len(classes)
-            else np.zeros(len(label), np.int16)
+            else np.zeros(len(large), np.int16)
         ),
-        score=(prob_sum[kept] / pixels).astype(np.float32),
-        cut=np.isin(label, _at_edge(state, area, whole)),
+        score=(prob_sum / area).astype(np.float32),
+        cut=_cut(run, start, Box.of_size(x0, y0, prob.shape[1], prob.shape[0]), slide),
         ring=ring,
         ring_start=ring_start,
     )
 
 
 def _grown(
-    post: MaskPost,
-    mpp: float,
-    radius: int,
-    prob: NDArray[np.float32],
-    centre: NDArray[np.float32] | None,
-    area: Box,
-) -> tuple[State, NDArray[np.int64]]:
-    """The state after growth, with a border around `area`, and the seeds (y, x) in it."""
+    post: MaskPost, mpp: float, radius: int, maps: tuple[Map, Map | None, Map | None]
+) -> tuple[Runs, NDArray[np.int64]]:
+    """Runs of pixels of the finished nuclei, grouped by nucleus, and where each begins."""
+    prob, centre, _ = maps
     near = post.seed_radius_um / mpp
+    run = foreground(prob, post.threshold)
     if centre is None:
-        state = _flood.foreground(prob, prob, area.as_tuple(), post.threshold, np.empty(0))
-        squared = thickness(state, radius)
-        seed = thick_seeds(squared, near, radius)
-        taken = _flood.plant_discs(state, seed, squared)
-        steps = np.array([radius])
+        squared = thickness(run, prob.shape[0], prob.shape[1], radius)
+        seed = thick_seeds(run, squared, near, radius)
+        thick = squared[seed[:, 0] + 1, seed[:, 1] + 1]
+        levels, steps, centre = np.empty(0), np.array([radius]), prob
     else:
-        levels = np.array(post.levels, np.float64)
-        state = _flood.foreground(prob, centre, area.as_tuple(), post.threshold, levels)
-        seed = disc_peaks(
-            centre, prob, area.as_tuple(), post.seed_threshold, post.threshold, disc(near)
-        ) + np.array([1 - area.y0, 1 - area.x0])
-        taken = _flood.plant(state, seed)
-        steps = np.array(stage_steps(post, radius))
-    _flood.flood(state, seed, taken, steps, radius)
-    return state, seed
-
-
-def _mend(state: State, seed: NDArray[np.int64], radius: int) -> None:
-    """Make every nucleus one piece without holes.
-
-    Walking around a nucleus passes all of its sides only if it is such a piece already; nearly all
-    are, so the few others can be mended one by one.
-    """
-    first, sides = _flood.first_and_sides(state, len(seed))
-    corner = np.stack(np.divmod(first, state.shape[1]), axis=1)
-    _, _, walked = walk(state, corner)
-    broken = [int(row) + 1 for row in np.flatnonzero(walked != sides)]
-    for label in broken:
-        _flood.cut_loose(state, seed, label, radius)
-    for label in broken:
-        if state[tuple(seed[label - 1])] == label:  # not taken in by one around it
-            _flood.fill_holes(state, seed, label, radius)
-
-
-def _at_edge(state: State, area: Box, whole: Box) -> NDArray[np.int32]:
-    """Labels on those edges of `area` that are not edges of the slide."""
-    edges = (
-        (state[1:-1, 1], area.x0 == whole.x0),
-        (state[1, 1:-1], area.y0 == whole.y0),
-        (state[1:-1, -2], area.x1 == whole.x1),
-        (state[-2, 1:-1], area.y1 == whole.y1),
+        seed = disc_peaks(centre, run, prob, post.threshold, post.seed_threshold, disc(near))
+        thick = np.empty(0, np.int32)
+        levels, steps = np.array(post.levels, np.float64), np.array(stage_steps(post, radius))
+    part, n = parts(run)
+    grouped_runs = grouped(part, n)
+    grouped_seeds = grouped(home(run, part, seed), n)
+    grown, owner = grow(
+        run, grouped_runs, grouped_seeds, seed, thick, centre, levels, steps, radius
     )
-    cut = [np.unique(labels) for labels, slides_own in edges if not slides_own]
-    return np.concatenate([np.empty(0, np.int32), *cut])
+    member, start = grouped(owner, len(seed))
+    return mend(grown[member], start, seed)
+
+
+def _taken(
+    run: Runs, start: NDArray[np.int64], nuclei: NDArray[np.int64]
+) -> tuple[Runs, NDArray[np.int64]]:
+    """The runs of some nuclei, in their order."""
+    begin, count = start[nuclei], np.diff(start)[nuclei]
+    taken = np.concatenate([np.zeros(1, np.int64), np.cumsum(count)])
+    return run[np.arange(taken[-1]) - np.repeat(taken[:-1] - begin, count)], taken
+
+
+def _cut(run: Runs, start: NDArray[np.int64], seen: Box, slide: Box) -> NDArray[np.bool_]:
+    """Which nuclei have pixels on an edge of the maps that is not the slide's."""
+    edge = np.zeros(len(run), np.bool_)
+    if seen.x0 > slide.x0:
+        edge |= run[:, 1] == 0
+    if seen.y0 > slide.y0:
+        edge |= run[:, 0] == 0
+    if seen.x1 < slide.x1:
+        edge |= run[:, 2] == seen.width
+    if seen.y1 < slide.y1:
+        edge |= run[:, 0] == seen.height - 1
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(edge, dtype=np.int64)])
+    cut: NDArray[np.bool_] = np.diff(before[start]) > 0
+    return cut

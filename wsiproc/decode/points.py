@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wsiproc.card import PointsPost
 from wsiproc.decode._peaks import disc_peaks, highest_channel
+from wsiproc.decode._runs import foreground
 from wsiproc.geometry import Box
 from wsiproc.nuclei import Nuclei
 
@@ -36,9 +37,8 @@ def decode_points(
     post: PointsPost,
     mpp: float,
     prob: NDArray[np.float32],
-    area: Box,
-    whole: Box,
     origin: tuple[int, int],
+    slide: Box,
 ) -> Nuclei:
     """Peaks of the largest class probability.
 
@@ -51,31 +51,30 @@ def decode_points(
     mpp
         µm per output px.
     prob
-        ``[C, h, w]`` float32.
-    area
-        The part of the maps that lies on the slide, in pixels of the maps.
-    whole
-        The slide, likewise; a peak whose disc reaches past the maps but not past the slide is
-        marked `cut`.
+        ``[C, h, w]`` float32, all of it on the slide.
     origin
-        (x, y) of the maps' first pixel in global output px.
+        (x, y) of the map's first pixel in global output px.
+    slide
+        Global output px; a peak whose disc reaches past the map but not past the slide is marked
+        `cut`.
 
     Returns
     -------
     Nuclei
         In global output px.
     """
-    radius = post.radius_um / mpp
     best = highest_channel(prob) if len(prob) > 1 else prob[0]
-    peak = disc_peaks(best, best, area.as_tuple(), post.threshold, post.threshold, disc(radius))
+    run = foreground(best, post.threshold)
+    around = disc(post.radius_um / mpp)
+    peak = disc_peaks(best, run, best, post.threshold, post.threshold, around)
     y, x = peak[:, 0], peak[:, 1]
-    seen = Box(
-        *(
-            edge if edge == slide else edge + sign * radius_px(radius)
-            for edge, slide, sign in zip(
-                area.as_tuple(), whole.as_tuple(), (1, 1, -1, -1), strict=True
-            )
-        )
+    seen = Box.of_size(*origin, best.shape[1], best.shape[0])
+    reach = radius_px(post.radius_um / mpp)
+    sure = Box(
+        seen.x0 + reach * (seen.x0 > slide.x0),
+        seen.y0 + reach * (seen.y0 > slide.y0),
+        seen.x1 - reach * (seen.x1 < slide.x1),
+        seen.y1 - reach * (seen.y1 < slide.y1),
     )
     return Nuclei(
         ref_x=x + origin[0],
@@ -84,5 +83,5 @@ def decode_points(
         y=(y + origin[1]).astype(np.float64) + 0.5,
         class_id=np.argmax(prob[:, y, x], axis=0).astype(np.int16),
         score=best[y, x],
-        cut=~seen.holds(x, y),
+        cut=~sure.holds(x + origin[0], y + origin[1]),
     )
