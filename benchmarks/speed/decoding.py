@@ -46,7 +46,7 @@ def drawn(edge: int, classes: int, seed: int = 0) -> dict[str, NDArray[np.float3
     height = np.zeros((edge, edge), np.float32)
     for cy in range(SPACING // 2, edge, SPACING):
         for cx in range(SPACING // 2, edge, SPACING):
-            y, x = (cy, cx) + rng.uniform(-SPACING / 5, SPACING / 5, 2)
+            y, x = np.add((cy, cx), rng.uniform(-SPACING / 5, SPACING / 5, 2))
             a, b, turn = rng.uniform(10, 17), rng.uniform(8, 14), rng.uniform(0, np.pi)
             y0, x0 = max(0, int(y) - 24), max(0, int(x) - 24)
             v, u = np.mgrid[y0 : min(edge, y0 + 49), x0 : min(edge, x0 + 49)] + 0.5

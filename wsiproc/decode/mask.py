@@ -56,6 +56,9 @@ def decode_mask(
     4. A nucleus gets what it encloses, other nuclei included.
     5. Nuclei under the least area are dropped.
 
+    A seed lies in the middle of its nucleus only roughly, so a nucleus as long as the card's
+    largest may lose a tip: the card's length wants some slack.
+
     Parameters
     ----------
     mpp
