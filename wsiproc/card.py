@@ -46,7 +46,7 @@ class PointsPost(_Frozen):
 
 
 class MaskPost(_Frozen):
-    """A probability map, and a map of centres where there is one, become outlines (`decode.mask`)."""
+    """Probabilities, and a map of centres where there is one, become outlines (`decode.mask`)."""
 
     kind: Literal["mask"] = "mask"
     threshold: float = Field(gt=0, lt=1)

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, get_worker
@@ -24,7 +24,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin
 from wsiproc.config import Execution
 from wsiproc.errors import BusyError, WorkerLostError, WsiprocError
 from wsiproc.finish import Finished, Work
-from wsiproc.model import cores, gpu_placement
+from wsiproc.model import cores, gpu_placement, real_device
 from wsiproc.pipeline import (
     Opened,
     TileReceipt,
@@ -46,6 +46,9 @@ GPU_DEVICES = ("cuda", "tensorrt")
 PLAN_LIMIT_S = 4 * 3600.0
 """Planning reads the whole file for its fingerprint, which may be large and far away."""
 WATCH_EVERY_S = 0.2
+DEATHS = 2
+"""Workers that a step may take down alone before it is blamed: after the first, the process that
+takes the dead one's place is fresh."""
 HUNG = 70
 """Exit status of a worker that ended itself because a tile took too long."""
 
@@ -53,6 +56,9 @@ HUNG = 70
 _QUIET = {
     # Every task on a worker that dies comes back at once; `_Driver` finds out which one did it.
     "distributed.scheduler.allowed-failures": 0,
+    # A worker that died is started again by its nanny; on a busy machine that takes a while.
+    "distributed.deploy.lost-worker-timeout": "120s",
+    "distributed.comm.timeouts.connect": "120s",
     "distributed.admin.tick.limit": "60s",
     "distributed.worker.daemon": True,
 }
@@ -126,6 +132,20 @@ def _finish_task(job: Job, opened: Opened, work: Work) -> Finished:
     return finish_slide(job, opened, work, _bench())
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One of the pipeline's three steps; `deaths` counts workers that died with it alone."""
+
+    what: Literal["plan", "tile", "finish"]
+    tile: tuple[int, int] | None = None
+    alone: bool = False
+    deaths: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.what if self.tile is None else f"{self.what}-{self.tile[0]}-{self.tile[1]}"
+
+
 @dataclass(slots=True, eq=False)
 class _Run:
     """How far one slide has come."""
@@ -133,7 +153,7 @@ class _Run:
     job: Job
     opened: Opened | None = None
     waiting: deque[tuple[int, int]] = field(default_factory=deque)
-    suspects: deque[tuple[int, int]] = field(default_factory=deque)
+    suspects: deque[_Task] = field(default_factory=deque)
     in_flight: int = 0
     error: Exception | None = None
     finished: Finished | None = None
@@ -156,8 +176,6 @@ class _Crew:
     client: Client
     grow: Callable[[int], int]
     """Asks for enough workers for so many tiles; says how many threads of inference each has."""
-    restart: Callable[[], None]
-    """Gives every worker a fresh process, and waits for the first."""
 
     @property
     def threads(self) -> int:
@@ -171,9 +189,7 @@ class _Back:
     """A task that has come back."""
 
     run: _Run
-    what: str
-    tile: tuple[int, int] | None
-    alone: bool
+    task: _Task
     future: Future[Any]
 
 
@@ -213,6 +229,7 @@ class _Driver:
         self._listen = listen
         self._back: queue.SimpleQueue[_Back] = queue.SimpleQueue()
         self._sent = 0
+        self._one_alone = False
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         unplanned = deque(jobs)
@@ -228,6 +245,7 @@ class _Driver:
             self._send(unplanned, live)
             back = self._next()
             back.run.in_flight -= 1
+            self._one_alone = self._one_alone and not back.task.alone
             try:
                 self._settle(back, back.future.result())
             except KilledWorker:
@@ -242,42 +260,42 @@ class _Driver:
                     yield outcome
 
     def _send(self, unplanned: deque[Job], live: list[_Run]) -> None:
+        if self._one_alone:
+            return
         room = IN_FLIGHT * self._crew.threads - sum(run.in_flight for run in live)
         for run in live:
             while room > 0 and run.waiting:
-                self._submit(run, "tile", run.waiting.popleft())
+                self._submit(run, _Task("tile", run.waiting.popleft()))
                 room -= 1
         while room > 0 and unplanned:
             run = _Run(unplanned.popleft())
             live.append(run)
             self._listen(StageStarted(run.job.slide_id, "plan"))
-            self._submit(run, "plan")
+            self._submit(run, _Task("plan"))
             room -= 1
-        if any(run.in_flight for run in live):
-            return
-        # All is quiet: tiles that were on a worker when it died are tried again, one at a time
-        # and each in a fresh process, so that a second death has only one tile to blame.
-        suspected = next(run for run in live if run.suspects)
-        self._crew.restart()
-        self._submit(suspected, "tile", suspected.suspects.popleft(), alone=True)
+        if not any(run.in_flight for run in live):
+            # All is quiet: what was on a worker when it died is tried again, one at a time, so
+            # that the next death has only one to blame.
+            suspected = next(run for run in live if run.suspects)
+            self._one_alone = True
+            self._submit(suspected, replace(suspected.suspects.popleft(), alone=True))
 
-    def _submit(
-        self, run: _Run, what: str, tile: tuple[int, int] | None = None, *, alone: bool = False
-    ) -> None:
+    def _submit(self, run: _Run, task: _Task) -> None:
         self._sent += 1
-        where = "" if tile is None else f"-{tile[0]}-{tile[1]}"
-        key = f"{what}-{run.job.slide_id}{where}-{self._sent}"
+        key = f"{task.name}-{run.job.slide_id}-{self._sent}"
         submit: Callable[..., Future[Any]] = self._crew.client.submit
-        if what == "plan":
-            future = submit(_plan_task, run.job, key=key, pure=False)
-        elif what == "finish":
-            arguments = (run.job, run.opened, run.work)
-            future = submit(_finish_task, *arguments, key=key, pure=False, priority=1)
-        else:
-            assert tile is not None
-            future = submit(_tile_task, run.job, run.opened, *tile, key=key, pure=False)
+        match task:
+            case _Task(what="plan"):
+                future = submit(_plan_task, run.job, key=key, pure=False)
+            case _Task(what="finish"):
+                work = run.work
+                future = submit(
+                    _finish_task, run.job, run.opened, work, key=key, pure=False, priority=1
+                )
+            case _Task(tile=(row, column)):
+                future = submit(_tile_task, run.job, run.opened, row, column, key=key, pure=False)
         run.in_flight += 1
-        future.add_done_callback(lambda done: self._back.put(_Back(run, what, tile, alone, done)))
+        future.add_done_callback(lambda done: self._back.put(_Back(run, task, done)))
 
     def _next(self) -> _Back:
         while True:
@@ -328,17 +346,18 @@ class _Driver:
                 run.finished = result
 
     def _mourn(self, back: _Back) -> None:
-        """A worker died; Dask blames every task that was on it."""
-        if back.tile is None or back.alone:
-            what = "planning it" if back.tile is None else f"tile {back.tile}, alone,"
+        """A worker died; Dask blames every task that was on it, so only deaths alone count."""
+        deaths = back.task.deaths + back.task.alone
+        if deaths >= DEATHS:
             back.run.fail(
                 WorkerLostError(
-                    f"{what} took a fresh worker process down, or ran into the time limit: the "
-                    "slide is damaged in a way its decoder does not survive, or memory is short"
+                    f"step {back.task.name} took {deaths} fresh worker processes down when it ran "
+                    "alone, or ran into the time limit: the slide is damaged in a way that its "
+                    "decoder does not survive, or memory is short"
                 )
             )
         elif back.run.error is None:
-            back.run.suspects.append(back.tile)
+            back.run.suspects.append(replace(back.task, deaths=deaths))
 
     def _advance(self, run: _Run) -> Outcome | None:
         """What follows once nothing of a slide is in flight."""
@@ -346,10 +365,10 @@ class _Driver:
             return Failed(run.job, run.error)
         if run.finished is not None:
             return Done(run.job, run.finished)
-        if run.opened is not None and not run.waiting and not run.suspects:
+        if run.opened is not None and not run.waiting and not run.suspects and not run.in_flight:
             self._stage_done(run, "tiles")
             self._listen(StageStarted(run.job.slide_id, "finish"))
-            self._submit(run, "finish")
+            self._submit(run, _Task("finish"))
         return None
 
     def _stage_done(self, run: _Run, stage: str) -> None:
@@ -388,13 +407,10 @@ def _elsewhere(address: str) -> Iterator[_Crew]:
         client.register_plugin(_WorkbenchPlugin(watch=True))
         client.wait_for_workers(1, timeout=300)
 
-        def restart() -> None:
-            client.restart(timeout=120)
-
         def threads(_tiles: int) -> int:
             return 0
 
-        yield _Crew(client, threads, restart)
+        yield _Crew(client, threads)
 
 
 @contextmanager
@@ -413,13 +429,13 @@ def _threads() -> Iterator[_Crew]:
         Client(cluster, set_as_default=False) as client,
     ):
         client.register_plugin(_WorkbenchPlugin(watch=False))
-        yield _Crew(client, lambda _tiles: 0, lambda: None)
+        yield _Crew(client, lambda _tiles: 0)
 
 
 @contextmanager
 def _processes(execution: Execution) -> Iterator[_Crew]:
     """Worker processes on this machine, over TLS on the loopback interface."""
-    on_gpu = execution.device in GPU_DEVICES
+    on_gpu = real_device(execution.device) in GPU_DEVICES
     places = gpu_placement(execution.workers or 0) if on_gpu else ()
     most = execution.workers or len(places) or cores()
     with (
@@ -445,7 +461,7 @@ def _processes(execution: Execution) -> Iterator[_Crew]:
             cluster.scale(wanted)
             return max(1, cores() // wanted)
 
-        yield _Crew(client, grow, lambda: client.restart(timeout=120))
+        yield _Crew(client, grow)
 
 
 class _Placed(LocalCluster):

@@ -30,12 +30,14 @@ from wsiproc.store.manifest import (
     params_digest,
     work_folder,
 )
+from wsiproc.store.maps import finish_maps
 from wsiproc.store.schema import Provenance
 from wsiproc.store.staging import LostRace, Published, discard_work, publish, staging
 from wsiproc.store.tables import Written, write_nuclei, write_tissue
 from wsiproc.tiling import Grid, Tile
 
 VERSIONS = ("wsiproc", "numpy", "scipy", "numba", "shapely", "pyarrow", "distributed")
+MAPS = "maps.ome.zarr"
 MM2 = 1e6
 """µm² in a mm²."""
 
@@ -85,6 +87,11 @@ class _Kept:
         return self.seams.kept(self.tile, _parts(self.folder, self.tile).core)
 
 
+def tiles_folder(job: Job, key: str, grid: Grid) -> Path:
+    """Where a job's tiles of one grid are kept; those with maps apart from those without."""
+    return work_folder(job.out, key) / (f"{grid.key}-maps" if job.execution.maps else grid.key)
+
+
 def _parts(folder: Path, tile: Tile) -> Parts:
     fragment = read_fragment(folder, tile.row, tile.column)
     if fragment is None:
@@ -106,7 +113,7 @@ def finish(
     """
     plan, card = planned.plan, model.card
     frame, facts = plan.view.frame, plan.facts
-    folder = work_folder(job.out, plan.job_key) / grid.key
+    folder = tiles_folder(job, plan.job_key, grid)
     seconds = dict(work.seconds)
     with _timed(seconds, "seams"):
         radius = card.post.radius_um / card.mpp if card.post.kind == "points" else 0.0
@@ -141,9 +148,15 @@ def finish(
             write_tissue(stage, regions, frame=frame, card=card, provenance=provenance)
         with _timed(seconds, "overview"):
             picture = draw_overview(
-                planned.thumbnail, planned.region, density, frame, title=job.slide_id
+                planned.picture, planned.region, density, frame, title=job.slide_id
             )
             (stage / "overview.png").write_bytes(picture)
+        if job.execution.maps and (folder / MAPS).exists():
+            with _timed(seconds, "maps"):
+                finish_maps(
+                    folder / MAPS, [p.name for p in (folder / MAPS).iterdir() if p.is_dir()]
+                )
+                (folder / MAPS).rename(stage / MAPS)
         seconds["total"] = time.time() - work.began
         manifest = _manifest(job, planned, model, grid, work, seams, written, seconds)
         published = publish(stage, manifest, job.out, replace=job.replace)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, order=True)
 class Box:
-    """A half-open rectangle of whole pixels, ``[x0, x1) x [y0, y1)``, in the frame its user names."""
+    """A half-open rectangle of whole pixels, ``[x0, x1) x [y0, y1)``, in a frame its user names."""
 
     x0: int
     y0: int

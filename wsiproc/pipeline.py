@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ from numpy.typing import NDArray
 
 from wsiproc.card import Card
 from wsiproc.decode import decode, reach_px
-from wsiproc.errors import DeviceError
-from wsiproc.finish import Finished, Work, finish, summary_of
+from wsiproc.errors import AlreadyThereError, DeviceError
+from wsiproc.finish import MAPS, Finished, Work, finish, summary_of, tiles_folder
 from wsiproc.geometry import Box
 from wsiproc.nuclei import Nuclei
 from wsiproc.plan import Job, Planned, make_plan, read_plan, write_plan
@@ -35,8 +36,9 @@ from wsiproc.seams import split
 from wsiproc.slide import Slide, describe, fingerprint, read_view
 from wsiproc.store.fragments import finished, write_fragment
 from wsiproc.store.manifest import job_key, read_manifest, work_folder
+from wsiproc.store.maps import Layer, create_maps, write_core
 from wsiproc.store.staging import claim
-from wsiproc.tiling import Grid, Window, make_grid, tile_at, tiles_of, windows_of
+from wsiproc.tiling import Grid, Tile, Window, make_grid, tile_at, tiles_of, windows_of
 from wsiproc.workbench import Workbench
 
 Maps = dict[str, NDArray[np.float32]]
@@ -111,9 +113,13 @@ def plan_slide(job: Job, bench: Workbench) -> Opened:
     model = bench.model(job)
     with bench.slide(job) as slide, bench.session(job) as session:
         digest = fingerprint(job.slide)
-        key = job_key(digest, model.sha256, job.science, session.facts.numerics)
+        key = job_key(digest, model.digest, job.science, session.facts.numerics)
         if claim(job.out, job.slide_id, key, replace=job.replace) == "done":
             manifest = read_manifest(job.out / job.slide_id)
+            if job.execution.maps and not any(name.startswith(MAPS) for name in manifest.files):
+                raise AlreadyThereError(
+                    f"the result {job.slide_id!r} is there, but without maps: name another --out"
+                )
             return Opened(key, done=Finished(summary_of(manifest, "already done")))
         folder = work_folder(job.out, key)
         planned = read_plan(folder, job.science)
@@ -130,7 +136,7 @@ def plan_slide(job: Job, bench: Workbench) -> Opened:
             write_plan(folder, planned)
     grid = grid_of(job, planned, model.card)
     tiles = tiles_of(grid, planned.touches)
-    there = finished(folder / grid.key)
+    there = finished(tiles_folder(job, key, grid))
     return Opened(
         job_key=key,
         waiting=tuple((t.row, t.column) for t in tiles if (t.row, t.column) not in there),
@@ -168,7 +174,10 @@ def process_tile(job: Job, opened: Opened, row: int, column: int, bench: Workben
         nuclei = nuclei.take(planned.keeps(nuclei.ref_x, nuclei.ref_y))
         parts = split(nuclei, tile, grid)
     with timed(seconds, "write"):
-        write_fragment(folder / grid.key, row, column, parts.core, parts.handed)
+        tiles = tiles_folder(job, opened.job_key, grid)
+        if job.execution.maps:
+            _store_maps(tiles / MAPS, maps, card, grid, tile, planned)
+        write_fragment(tiles, row, column, parts.core, parts.handed)
     return TileReceipt(
         row, column, len(parts.core), len(windows), seconds, os.getpid(), peak_bytes()
     )
@@ -248,7 +257,8 @@ def network_maps(
     def read(slide: Slide, group: Sequence[Window]) -> NDArray[np.uint8]:
         return np.stack([read_view(slide, view, window.read) for window in group])
 
-    with bench.slide(job) as slide, ThreadPoolExecutor(1, "read") as reader:
+    backend = planned.plan.facts.backend
+    with bench.slide(job, backend) as slide, ThreadPoolExecutor(1, "read") as reader:
         ahead = [reader.submit(read, slide, group) for group in groups[:1]]
         for i, group in enumerate(groups):
             with timed(seconds, "read"):
@@ -271,6 +281,27 @@ def network_maps(
     return maps
 
 
+def _store_maps(
+    path: Path, maps: Maps, card: Card, grid: Grid, tile: Tile, planned: Planned
+) -> None:
+    """Store the maps over a tile's core; before its fragment, so that a finished tile has them."""
+    s = card.stride
+    names = tuple(c.name for c in card.classes)
+    layers = {
+        name: Layer(names if values.shape[0] == len(names) else (name,) * values.shape[0])
+        for name, values in maps.items()
+    }
+    x, y = planned.plan.view.frame.um_per_px
+    size = (-(-grid.width // s), -(-grid.height // s))
+    create_maps(path, layers, size=size, um_per_px=(x * s, y * s), core=grid.core // s)
+    box = _whole_outputs(tile.decoded & grid.slide, s)
+    rows, columns = (tile.core & grid.slide).slices_in(box)
+    cores = {
+        name: values[:, _strided(rows, s), _strided(columns, s)] for name, values in maps.items()
+    }
+    write_core(path, layers, tile.row, tile.column, cores)
+
+
 def _whole_outputs(box: Box, stride: int) -> Box:
     """`box`, made larger so that it is covered by whole pixels of the network's maps."""
     s = stride
@@ -288,13 +319,14 @@ def _place(
     part = window.valid & box
     to_rows, to_columns = part.slices_in(box)
     from_rows, from_columns = part.slices_in(window.read)
-
-    def strided(span: slice) -> slice:
-        return slice(span.start // stride, -(-span.stop // stride))
-
-    into[:, strided(to_rows), strided(to_columns)] = value[
-        :, strided(from_rows), strided(from_columns)
+    into[:, _strided(to_rows, stride), _strided(to_columns, stride)] = value[
+        :, _strided(from_rows, stride), _strided(from_columns, stride)
     ]
+
+
+def _strided(span: slice, stride: int) -> slice:
+    """A span of model px in output px."""
+    return slice(span.start // stride, -(-span.stop // stride))
 
 
 @contextmanager

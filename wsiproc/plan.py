@@ -23,9 +23,12 @@ from wsiproc.stain import stain_matrix
 from wsiproc.tissue import Region, find_tissue, looks_fluorescent
 
 THUMBNAIL_UM = 8.0
-"""µm per thumbnail px: nuclei vanish, a needle biopsy is still a hundred pixels wide."""
+"""µm per px where tissue and stain are looked for: nuclei vanish, a needle biopsy is still a
+hundred pixels wide."""
+PICTURE_PX = 1600
+"""Longest edge of the picture kept for the overview, at least, where the slide has as many."""
 
-PLAN, REGION, THUMBNAIL = "plan.json", "region.npz", "thumbnail.png"
+PLAN, REGION, PICTURE = "plan.json", "region.npz", "picture.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +104,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Planned:
-    """A plan with its pictures, as read back."""
+    """A plan with where to look, and a picture of the slide for the overview."""
 
     plan: Plan
     region: Region
-    thumbnail: Thumbnail
+    picture: Thumbnail
 
     def touches(self, box: Box) -> bool:
         """Whether `box` (model px) may hold a pixel in which nuclei are looked for."""
@@ -186,20 +189,31 @@ def make_plan(
         tissue_px=int(mask.sum()) if mask is not None else 0,
         warnings=tuple(warnings),
     )
-    return Planned(plan, region, small)
+    return Planned(plan, region, _picture(slide))
+
+
+def _picture(slide: Slide) -> Thumbnail:
+    facts = slide.facts
+    longest_um = max(facts.width * facts.mpp[0], facts.height * facts.mpp[1])
+    return thumbnail(slide, min(THUMBNAIL_UM, max(longest_um / PICTURE_PX, *facts.mpp)))
 
 
 def write_plan(folder: Path, planned: Planned) -> None:
     """Store a plan; ``plan.json`` comes last, so a plan that is there is whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    region, small = planned.region, planned.thumbnail
+    region, picture = planned.region, planned.picture
     packed = io.BytesIO()
     mask = region.mask if region.mask is not None else np.zeros((0, 0), np.bool_)
-    np.savez_compressed(packed, mask=mask, scale=(region.scale_x, region.scale_y))
+    np.savez_compressed(
+        packed,
+        mask=mask,
+        scale=(region.scale_x, region.scale_y),
+        picture_scale=(picture.scale_x, picture.scale_y),
+    )
     _put(folder / REGION, packed.getvalue())
     png = io.BytesIO()
-    Image.fromarray(small.pixels).save(png, "PNG")
-    _put(folder / THUMBNAIL, png.getvalue())
+    Image.fromarray(picture.pixels).save(png, "PNG")
+    _put(folder / PICTURE, png.getvalue())
     _put(folder / PLAN, _JSON.dump_json(planned.plan, indent=1))
 
 
@@ -217,7 +231,8 @@ def read_plan(folder: Path, science: Science) -> Planned | None:
         plan = _JSON.validate_json((folder / PLAN).read_bytes())
         with np.load(folder / REGION) as stored:
             mask, (scale_x, scale_y) = stored["mask"], stored["scale"]
-        pixels = np.asarray(Image.open(folder / THUMBNAIL).convert("RGB"))
+            picture_x, picture_y = stored["picture_scale"]
+        pixels = np.asarray(Image.open(folder / PICTURE).convert("RGB"))
     except (OSError, ValidationError, ValueError, KeyError) as error:
         raise StoreError(
             f"the stored plan of this run is damaged ({type(error).__name__}); "
@@ -231,7 +246,7 @@ def read_plan(folder: Path, science: Science) -> Planned | None:
         plan.facts.height,
         roi=science.roi,
     )
-    return Planned(plan, region, Thumbnail(pixels, float(scale_x), float(scale_y)))
+    return Planned(plan, region, Thumbnail(pixels, float(picture_x), float(picture_y)))
 
 
 def _put(path: Path, content: bytes) -> None:

@@ -21,6 +21,8 @@ from wsiproc.slide import Slide, open_slide
 SLIDES_OPEN = 4
 """Idle slide handles kept: tiles of a few slides interleave, and each handle holds a cache."""
 
+_SlideKey = tuple[Path, float | None, str | None]
+
 
 class Workbench:
     """Sessions, slides and plans of one process, made on first use.
@@ -35,7 +37,7 @@ class Workbench:
         self._threads = threads
         self._lock = threading.Lock()
         self._sessions: dict[tuple[object, ...], tuple[Model, Session, threading.Lock]] = {}
-        self._slides: OrderedDict[tuple[Path, float | None], list[Slide]] = OrderedDict()
+        self._slides: OrderedDict[_SlideKey, list[Slide]] = OrderedDict()
         self._plans: OrderedDict[Path, Planned] = OrderedDict()
         self._busy_since: dict[int, tuple[float, float]] = {}
 
@@ -69,14 +71,17 @@ class Workbench:
             return self._sessions[key]
 
     @contextmanager
-    def slide(self, job: Job) -> Iterator[Slide]:
-        """A handle of the job's slide, nobody else's meanwhile; put back if reading went well."""
-        key = (job.slide, job.science.mpp)
+    def slide(self, job: Job, backend: str | None = None) -> Iterator[Slide]:
+        """A handle of the job's slide, nobody else's meanwhile; put back if reading went well.
+
+        Give the `backend` that the plan names, so that one backend reads the whole slide.
+        """
+        key = (job.slide, job.science.mpp, backend)
         with self._lock:
             idle = self._slides.get(key)
             slide = idle.pop() if idle else None
         if slide is None:
-            slide = open_slide(job.slide, mpp=job.science.mpp)
+            slide = open_slide(job.slide, mpp=job.science.mpp, backend=backend)
         try:
             yield slide
         except BaseException:

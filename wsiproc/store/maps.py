@@ -13,7 +13,7 @@ the layer's `low` and `high`: ``value = low + (high - low) * stored / 255``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -123,7 +123,7 @@ def write_core(
             array[:, y : y + values.shape[1], x : x + values.shape[2]] = values
 
 
-def finish_maps(path: Path, layers: Mapping[str, Layer]) -> None:
+def finish_maps(path: Path, layers: Iterable[str]) -> None:
     """Build the coarser levels, a shard at a time, each px the mean of four.
 
     Raises

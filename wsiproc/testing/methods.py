@@ -24,6 +24,7 @@ from wsiproc.methods import (
     TrainingChecked,
     TrainingEvent,
     TrainingInputs,
+    TrainingResumed,
     TrainingStep,
     find_method,
 )
@@ -41,23 +42,27 @@ class MethodContract:
     method: ClassVar[Method]
 
     @pytest.fixture(scope="class")
-    def data(self, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    @classmethod
+    def data(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
         """Data sets that the preset ``smoke`` can learn from; override for other labels."""
         return (drawn_dataset(tmp_path_factory.mktemp("data") / "drawn"),)
 
     @pytest.fixture(scope="class")
-    def unlabelled(self) -> tuple[Path, ...]:
+    @classmethod
+    def unlabelled(cls) -> tuple[Path, ...]:
         """Data sets without labels, for methods that use some."""
         return ()
 
     @pytest.fixture(scope="class")
-    def smoke(self) -> MethodConfig:
+    @classmethod
+    def smoke(cls) -> MethodConfig:
         """The settings that are trained with."""
-        return self.method.presets["smoke"]
+        return cls.method.presets["smoke"]
 
     @pytest.fixture(scope="class")
+    @classmethod
     def trained(
-        self,
+        cls,
         tmp_path_factory: pytest.TempPathFactory,
         data: tuple[Path, ...],
         unlabelled: tuple[Path, ...],
@@ -73,11 +78,11 @@ class MethodContract:
 
         out = tmp_path_factory.mktemp("out") / "training"
         with pytest.raises(StoppedError):
-            self.method.train(smoke, TrainingInputs(data, out, unlabelled, listener=stop))
+            cls.method.train(smoke, TrainingInputs(data, out, unlabelled, listener=stop))
         inputs = TrainingInputs(
             data, out, unlabelled, command="wsiproc train", listener=events.append
         )
-        return self.method.train(smoke, inputs), events, inputs
+        return cls.method.train(smoke, inputs), events, inputs
 
     def test_it_is_found_under_its_name(self) -> None:
         assert find_method(self.method.name).name == self.method.name
@@ -111,6 +116,15 @@ class MethodContract:
         _, events, _ = trained
         assert any(isinstance(event, TrainingStep) for event in events)
         assert any(isinstance(event, TrainingChecked) for event in events)
+
+    @pytest.mark.slow
+    def test_stopped_and_gone_on_with_it_says_where(
+        self, trained: tuple[tuple[Path, ...], list[TrainingEvent], TrainingInputs]
+    ) -> None:
+        _, events, _ = trained
+        stopped = next(e for e in events if isinstance(e, TrainingChecked))
+        resumed = next(e for e in events if isinstance(e, TrainingResumed))
+        assert (resumed.stage, resumed.step) == (stopped.stage, stopped.step)
 
     @pytest.mark.slow
     def test_training_ends_in_files_that_say_everything_of_themselves(

@@ -118,12 +118,14 @@ def fit(
         seconds = time.monotonic() - began
         left = seconds / (step - first) * (schedule.steps - step)
         listener(TrainingStep(stage.name, step, schedule.steps, value, left))
-        last = step == schedule.steps
-        if step % schedule.check_every == 0 or last:
-            _check(stage, state, average, step, listener)
-        if last or time.monotonic() - saved > save_seconds:
+        checked = None
+        if step % schedule.check_every == 0 or step == schedule.steps:
+            checked = _check(stage, state, average, step)
+        if checked or time.monotonic() - saved > save_seconds:
             _save(path, state, net, average, optimiser, step)
             saved = time.monotonic()
+        if checked:
+            listener(checked)
     average.load_state_dict(state.best)
     return Fitted(average.cpu().eval(), state.best_step, tuple(state.history))
 
@@ -179,13 +181,7 @@ def _save(
     )
 
 
-def _check(
-    stage: Stage,
-    state: _State,
-    average: nn.Module,
-    step: int,
-    listener: Callable[[TrainingEvent], None],
-) -> None:
+def _check(stage: Stage, state: _State, average: nn.Module, step: int) -> TrainingChecked:
     with torch.inference_mode():
         metrics = dict(stage.check(average))
     name, more = stage.better
@@ -197,7 +193,7 @@ def _check(
     mean = sum(state.losses) / len(state.losses)
     state.losses.clear()
     state.history.append({"step": float(step), "loss": mean, **metrics})
-    listener(TrainingChecked(stage.name, step, metrics, best))
+    return TrainingChecked(stage.name, step, metrics, best)
 
 
 def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
