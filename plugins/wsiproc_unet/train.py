@@ -14,7 +14,7 @@ from torch.nn import functional
 from wsiproc import __version__
 from wsiproc.card import Card, MaskPost, NucleusClass
 from wsiproc.datasets import Sample
-from wsiproc.methods import TrainingInputs
+from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
 from wsiproc.training.augment import Pyramid, crops
 from wsiproc.training.choose import Judged
@@ -33,7 +33,10 @@ HEADS = {"prob": Head((0, 1), "sigmoid"), "centre": Head((1, 2), "sigmoid")}
 def train(config: UNetConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
     """See `wsiproc.methods.Method.train`."""
     torch.set_num_threads(inputs.threads or torch.get_num_threads())
-    checkpoint.claim("unet", config, inputs)
+    path = inputs.out / "unet.onnx"
+    if checkpoint.claim("unet", config, inputs) and path.is_file():
+        inputs.listener(TrainingNote("export", "finished before; nothing is left to do"))
+        return (path,)
     data = load(
         inputs,
         "instances",
@@ -54,7 +57,7 @@ def train(config: UNetConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
     )
     draw_curves(fitted.history, inputs.out / "curves.png", fitted.step)
     assert isinstance(fitted.net, ResidualUNet)
-    path = deliver(
+    deliver(
         Deployed(fitted.net, HEADS),
         carded(fitted.net, config, data, inputs.command),
         inputs,
