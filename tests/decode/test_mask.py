@@ -227,3 +227,12 @@ def test_kinds_that_are_not_decoded_yet_say_so(make_card, kind):
         decode(card, {}, Box(0, 0, 8, 8), SLIDE)
     with pytest.raises(ModelError, match="does not decode"):
         reach_px(card)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.9, np.nan])
+def test_maps_without_nuclei_give_none(make_card, value):
+    prob = np.full((20, 20), value, np.float32)
+    if not value > 0.5:
+        assert len(found_in(make_card("mask"), prob)) == 0
+    found = found_in(make_card("mask"), prob, centre=np.zeros((20, 20)))
+    assert (len(found), found.ring.shape, found.ring_start.tolist()) == (0, (0, 2), [0])
