@@ -111,3 +111,30 @@ def test_workers_here_and_a_scheduler_elsewhere_contradict_each_other() -> None:
 
     with pytest.raises(ConfigError, match="--scheduler"):
         read_config(None, {"execution": {"workers": 2, "scheduler": "tcp://127.0.0.1:1"}})
+
+
+@pytest.mark.slow
+def test_a_scheduler_elsewhere_gives_the_same_table(
+    small: DrawnSlide, mask_model: Path, tmp_path: Path
+) -> None:
+    from distributed import LocalCluster
+
+    here = job(small.path, mask_model, tmp_path / "here", workers=0)
+    (done,) = run_slides([here], here.execution)
+    assert isinstance(done, Done)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0
+    ) as cluster:
+        there = job(small.path, mask_model, tmp_path / "there", scheduler=cluster.scheduler_address)
+        (done,) = run_slides([there], there.execution)
+    assert isinstance(done, Done)
+    tables = [read_manifest(tmp_path / place / "slide").files for place in ("here", "there")]
+    assert tables[0]["nuclei.parquet"] == tables[1]["nuclei.parquet"]
+
+
+def test_a_scheduler_that_does_not_answer_is_a_matter_of_trying_again(
+    small: DrawnSlide, mask_model: Path, tmp_path: Path
+) -> None:
+    nowhere = job(small.path, mask_model, tmp_path, scheduler="tcp://127.0.0.1:9")
+    with pytest.raises(BusyError, match="scheduler"):
+        list(run_slides([nowhere], nowhere.execution))

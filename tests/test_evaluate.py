@@ -18,7 +18,7 @@ from wsiproc.slide._drawn import drawn_dataset
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "drawn"
-    drawn_dataset(folder, images=4, size=256, seed=3, mpp=0.5)
+    drawn_dataset(folder, train=1, val=3, size=256, seed=3, mpp=0.5)
     return folder
 
 

@@ -61,7 +61,11 @@ _QUIET = {
     "distributed.comm.timeouts.connect": "120s",
     "distributed.admin.tick.limit": "60s",
     "distributed.worker.daemon": True,
+    # Without a dashboard Dask still listens for HTTP; it finds nothing to serve.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
+_NO_PAGE = {"dashboard_address": "127.0.0.1:0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,6 +427,7 @@ def _threads() -> Iterator[_Crew]:
             threads_per_worker=1,
             processes=False,
             dashboard_address=None,
+            scheduler_kwargs=_NO_PAGE,
             silence_logs=logging.CRITICAL,
             memory_limit=0,
         ) as cluster,
@@ -447,6 +452,7 @@ def _processes(execution: Execution) -> Iterator[_Crew]:
             processes=True,
             security=True,
             dashboard_address=None,
+            scheduler_kwargs=_NO_PAGE,
             silence_logs=logging.CRITICAL,
             memory_limit=0,
         ) as cluster,

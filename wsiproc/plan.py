@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from wsiproc.geometry import Box
 from wsiproc.model import SessionFacts
 from wsiproc.slide import Slide, SlideFacts, Thumbnail, View, thumbnail, view_at
 from wsiproc.stain import stain_matrix
+from wsiproc.store.disk import storing, write_whole
 from wsiproc.tissue import Region, find_tissue, looks_fluorescent
 
 THUMBNAIL_UM = 8.0
@@ -200,9 +199,8 @@ def _picture(slide: Slide) -> Thumbnail:
 
 def write_plan(folder: Path, planned: Planned) -> None:
     """Store a plan; ``plan.json`` comes last, so a plan that is there is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
     region, picture = planned.region, planned.picture
-    packed = io.BytesIO()
+    packed, png = io.BytesIO(), io.BytesIO()
     mask = region.mask if region.mask is not None else np.zeros((0, 0), np.bool_)
     np.savez_compressed(
         packed,
@@ -210,11 +208,12 @@ def write_plan(folder: Path, planned: Planned) -> None:
         scale=(region.scale_x, region.scale_y),
         picture_scale=(picture.scale_x, picture.scale_y),
     )
-    _put(folder / REGION, packed.getvalue())
-    png = io.BytesIO()
     Image.fromarray(picture.pixels).save(png, "PNG")
-    _put(folder / PICTURE, png.getvalue())
-    _put(folder / PLAN, _JSON.dump_json(planned.plan, indent=1))
+    with storing("the plan"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / REGION, packed.getvalue())
+        write_whole(folder / PICTURE, png.getvalue())
+        write_whole(folder / PLAN, _JSON.dump_json(planned.plan, indent=1))
 
 
 def read_plan(folder: Path, science: Science) -> Planned | None:
@@ -248,11 +247,3 @@ def read_plan(folder: Path, science: Science) -> Planned | None:
     )
     return Planned(plan, region, Thumbnail(pixels, float(picture_x), float(picture_y)))
 
-
-def _put(path: Path, content: bytes) -> None:
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(partial).replace(path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +50,11 @@ def test_a_file_that_is_not_there_and_a_file_that_is_no_slide(
     junk = tmp_path / "secret-patient-name.svs"
     junk.write_bytes(b"this is no slide" * 1000)
     for path in (tmp_path / "secret-patient-missing.svs", junk):
-        ended = refused(path, "--model", mask_model, "--out", tmp_path / "out")
+        ended = refused(
+            path, "--model", mask_model, "--out", tmp_path / "out", "--slide-id", "slide"
+        )
         assert ended.returncode == 65
-        assert ended.stderr.startswith("error: ")
+        assert "error: " in ended.stderr
         assert "Traceback" not in ended.stderr
         assert "secret-patient" not in ended.stderr, "a path can name a patient"
         assert nothing_published(tmp_path / "out")
@@ -173,3 +178,52 @@ def test_two_runs_of_one_slide_at_once_publish_it_once(
     assert ends[0][0] == 0
     assert ends[1][0] in (0, BusyError.exit_code), ends[1][1]
     assert len(list(tmp_path.glob("*/manifest.json"))) == 1
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path):
+    """A file system of 300 kB, where one can be mounted."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=False)
+
+
+def test_a_full_disk_asks_for_room_publishes_nothing_and_goes_on_when_there_is_some(
+    drawn: DrawnSlide, mask_model: Path, tiny_disk: Path
+) -> None:
+    words = (drawn.path, "--model", mask_model, "--out", tiny_disk, "--tile-px", "512")
+    full = refused(*words)
+    assert full.returncode == 75, full.stderr
+    assert "No space left" in full.stderr
+    assert nothing_published(tiny_disk)
+    subprocess.run(["mount", "-o", "remount,size=50m", str(tiny_disk)], check=True)
+    done = refused(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["nuclei"] > 500
+
+
+def test_a_stopped_run_says_so_and_goes_on(
+    drawn: DrawnSlide, mask_model: Path, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-m", "wsiproc.cli.app", "run", str(drawn.path), "--workers", "0"]
+    words += ["--model", str(mask_model), "--out", str(tmp_path), "--tile-px", "512", "--json"]
+    words += ["--window-px", "256"]
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".wsiproc/**/*.frag")):
+        assert running.poll() is None, "it ended before it could be stopped"
+        time.sleep(0.01)
+    running.send_signal(signal.SIGTERM)
+    _, said = running.communicate()
+    assert running.returncode == 143
+    assert "error: stopped" in said
+    assert nothing_published(tmp_path)
+    again = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert json.loads(again.stdout)["tiles_reused"] > 0
