@@ -39,4 +39,11 @@ class UNet:
 
 
 METHOD = UNet()
-MODELS: tuple[ShippedModel, ...] = ()
+MODELS = (
+    ShippedModel(
+        name="unet",
+        package="wsiproc_unet",
+        resource="unet.onnx",
+        sha256="f2aabc3188b20f62143295c48d763efbc0106f91c925dd5fb0ab0a7b81e001be",
+    ),
+)
