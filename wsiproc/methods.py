@@ -23,7 +23,9 @@ METHODS, MODELS = "wsiproc.methods", "wsiproc.models"
 class MethodConfig(BaseModel):
     """Base of every method's settings; frozen, and unknown settings are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -47,17 +48,29 @@ def _settings(method: Method, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps({"summary": method.summary, "presets": presets}) + "\n")
         return
+    flat = {name: dict(_flattened(preset)) for name, preset in method.presets.items()}
     table = Table(box=None, pad_edge=False)
-    table.add_column("setting")
-    for preset in presets:
-        table.add_column(preset)
+    table.add_column("setting", no_wrap=True)
+    for name in flat:
+        table.add_column(name)
     table.add_column("")
-    for setting, about in method.config.model_fields.items():
-        values = [json.dumps(preset[setting]) for preset in presets.values()]
-        table.add_row(setting, *values, about.description or "")
+    for setting, (_, about) in next(iter(flat.values())).items():
+        values = [json.dumps(preset[setting][0]) for preset in flat.values()]
+        table.add_row(setting, *values, about)
     console = Console(highlight=False)
     console.print(f"[bold]{method.name}[/]: {method.summary}\n")
     console.print(table)
+
+
+def _flattened(config: BaseModel, prefix: str = "") -> Iterator[tuple[str, tuple[Any, str]]]:
+    """Every setting by its dotted name, with its value and what it is."""
+    for name, about in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            text = " ".join((about.description or "").split())
+            yield f"{prefix}{name}", (config.model_dump(mode="json")[name], text)
 
 
 def train(
@@ -73,7 +86,8 @@ def train(
     ] = None,
     preset: Annotated[str, typer.Option(help="A preset of the method's settings.")] = "default",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value; see `wsiproc methods METHOD`.")
+        list[str] | None,
+        typer.Option("--set", help="schedule.steps=500, say; see `methods METHOD`."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads torch may use; 0 takes all cores.")] = 0,
@@ -122,14 +136,18 @@ def configured(method: Method, preset: str, given: dict[str, str]) -> MethodConf
         )
     values: dict[str, Any] = method.presets[preset].model_dump()
     for key, text in given.items():
-        if key not in values:
+        *path, last = key.split(".")
+        table: Any = values
+        for part in path:
+            table = table.get(part) if isinstance(table, dict) else None
+        if not isinstance(table, dict) or last not in table:
             raise ConfigError(
                 f"{method.name} has no setting {key!r}; see `wsiproc methods {method.name}`"
             )
         try:
-            values[key] = json.loads(text)
+            table[last] = json.loads(text)
         except json.JSONDecodeError:
-            values[key] = text
+            table[last] = text
     try:
         return method.config.model_validate(values)
     except ValidationError as error:
