@@ -44,6 +44,6 @@ MODELS = (
         name="unet",
         package="wsiproc_unet",
         resource="unet.onnx",
-        sha256="f2aabc3188b20f62143295c48d763efbc0106f91c925dd5fb0ab0a7b81e001be",
+        sha256="a024361af67f1ba3647d53d9d7f23eae6d0d9a2f70f8f4b87cb73be355a054c3",
     ),
 )

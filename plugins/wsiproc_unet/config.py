@@ -30,6 +30,8 @@ class UNetConfig(MethodConfig):
     """by this much, added to 1."""
     centre_weight: float = Field(default=2.0, gt=0)
     """Of the loss of the centre map against that of the foreground."""
+    smooth_um: float = Field(default=2.5, ge=0)
+    """Edge of the square over which the finished centre map is averaged."""
     largest_nucleus_um: float = Field(default=25.0, gt=0)
     """Longest nucleus that is outlined whole; longer ones cost halo."""
     windows: tuple[int, ...] = (1024, 512, 2048)
@@ -37,11 +39,11 @@ class UNetConfig(MethodConfig):
 
 
 CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "seed_radius_um": (1.5, 2.0, 2.5, 3.0, 3.5),
+    "seed_radius_um": (2.0, 2.5, 3.0, 3.5, 4.0),
     "seed_threshold": (0.3, 0.4, 0.5, 0.6, 0.7),
-    "threshold": (0.4, 0.45, 0.5, 0.55, 0.6),
+    "threshold": (0.4, 0.45, 0.5, 0.55, 0.6, 0.65),
     "levels": ((), (0.5,), (0.6, 0.3), (0.7, 0.5, 0.3), (0.8, 0.65, 0.5, 0.35, 0.2)),
-    "min_area_um2": (4.0, 8.0, 12.0, 16.0, 20.0),
+    "min_area_um2": (4.0, 6.0, 8.0, 12.0, 16.0),
 }
 """Constants of post-processing that are tried on the val splits."""
 

@@ -16,18 +16,22 @@ from wsiproc.card import Card, MaskPost, NucleusClass
 from wsiproc.datasets import Sample
 from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
-from wsiproc.training.augment import Pyramid, crops
+from wsiproc.training.augment import crops
 from wsiproc.training.choose import Judged
 from wsiproc.training.curves import draw_curves
 from wsiproc.training.deliver import deliver
 from wsiproc.training.export import Deployed, Head
 from wsiproc.training.labels import between, centre_map, foreground
 from wsiproc.training.loop import Batch, Stage, fit, masked_mean
-from wsiproc.training.nets import ResidualUNet, as_input, predict
+from wsiproc.training.nets import ResidualUNet, aligned_margin, as_input, predict
 from wsiproc.training.sets import Data, licence_of_weights, load, on_card
 from wsiproc_unet.config import CHOICES, UNetConfig
 
-HEADS = {"prob": Head((0, 1), "sigmoid"), "centre": Head((1, 2), "sigmoid")}
+
+def heads(config: UNetConfig) -> dict[str, Head]:
+    """What the two channels become."""
+    smooth = 2 * round((config.smooth_um / config.mpp - 1) / 2) + 1
+    return {"prob": Head((0, 1), "sigmoid"), "centre": Head((1, 2), "sigmoid", max(1, smooth))}
 
 
 def train(config: UNetConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
@@ -46,7 +50,7 @@ def train(config: UNetConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
         unscaled_share=config.unscaled_share,
     )
     torch.manual_seed(inputs.seed)
-    net = ResidualUNet(config.width, config.poolings, outputs=len(HEADS))
+    net = ResidualUNet(config.width, config.poolings, outputs=2)
     fitted = fit(
         net,
         stage(config, data),
@@ -56,16 +60,18 @@ def train(config: UNetConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
         listener=inputs.listener,
     )
     draw_curves(fitted.history, inputs.out / "curves.png", fitted.step)
-    assert isinstance(fitted.net, ResidualUNet)
-    deliver(
-        Deployed(fitted.net, HEADS),
-        carded(fitted.net, config, data, inputs.command),
-        inputs,
-        judged=[judged(fitted.net, sample, image) for sample, image in data.check],
-        choices=CHOICES,
-        by=("aji", "f1"),
-        tissue=data.check[0][1].pixels[0],
-    )
+    deployed = Deployed(fitted.net, heads(config))
+    card = carded(config, data, inputs.command)
+    judged = [
+        Judged(
+            deployed.maps(image.pixels[0], step=card.step, margin=card.margin),
+            sample.mpp or config.mpp,
+            sample.instances(),
+        )
+        for sample, image in data.check
+    ]
+    tissue, by = data.check[0][1].pixels[0], ("aji", "f1")
+    deliver(deployed, card, inputs, judged=judged, choices=CHOICES, by=by, tissue=tissue)
     return (path,)
 
 
@@ -93,7 +99,8 @@ def stage(config: UNetConfig, data: Data) -> Stage:
         assert isinstance(net, ResidualUNet)
         losses, both, total = [], 0.0, 0.0
         for _, seen in data.check:
-            logits = predict(net, torch.from_numpy(seen.pixels[0]))
+            image = torch.from_numpy(seen.pixels[0])
+            logits = predict(lambda x: net(as_input(x)), image, step=net.step, margin=net.margin)
             target = torch.from_numpy(seen.targets[0]).float().permute(2, 0, 1)
             losses.append(float(loss_of(logits[None], target[None], config)))
             found, true = logits[0] > 0, target[0] > 0.5
@@ -122,24 +129,16 @@ def loss_of(logits: Tensor, target: Tensor, config: UNetConfig) -> Tensor:
     return fg + dice + config.centre_weight * mid
 
 
-def judged(net: ResidualUNet, sample: Sample, image: Pyramid) -> Judged:
-    """What the network says of a val image, beside what is true."""
-    maps = torch.sigmoid(predict(net, torch.from_numpy(image.pixels[0]))).numpy()
-    named = {name: maps[slice(*head.channels)] for name, head in HEADS.items()}
-    assert sample.mpp is not None
-    return Judged(named, sample.mpp, sample.instances())
-
-
-def carded(net: ResidualUNet, config: UNetConfig, data: Data, command: str) -> Card:
+def carded(config: UNetConfig, data: Data, command: str) -> Card:
     """What is known of the model before its post-processing is chosen."""
     return Card(
         name="unet",
         method="unet",
         kind="mask",
         mpp=config.mpp,
-        step=net.step,
+        step=2**config.poolings,
         windows=config.windows,
-        margin=net.margin,
+        margin=aligned_margin(config.poolings, heads(config)["centre"].smooth_px // 2),
         largest_nucleus_um=config.largest_nucleus_um,
         classes=(NucleusClass(name="nucleus", color=(0, 160, 80)),),
         post=MaskPost(threshold=0.5, levels=(0.6, 0.3), chosen_on=data.chosen_on),

@@ -18,12 +18,13 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from wsiproc.card import METADATA_KEY, Card
 from wsiproc.errors import ModelError
 from wsiproc.model import Model, ShiftReport, load_model, open_session, shift_check
 from wsiproc.training import checkpoint
-from wsiproc.training.nets import as_input
+from wsiproc.training.nets import as_input, predict
 
 OPSET = 20
 TOLERANCE = 1e-3
@@ -39,6 +40,9 @@ class Head:
     channels: tuple[int, int]
     """First, and one past the last."""
     activation: Activation
+    smooth_px: int = 1
+    """Edge of the square, odd, over which the map is averaged: single pixels' whims, which would
+    give a nucleus several peaks, are evened out."""
 
 
 class Deployed(nn.Module):
@@ -64,8 +68,23 @@ class Deployed(nn.Module):
         for head in self.heads.values():
             part = logits[:, head.channels[0] : head.channels[1]]
             active = torch.sigmoid(part) if head.activation == "sigmoid" else part.softmax(1)
+            if head.smooth_px > 1:
+                size, reach = head.smooth_px, head.smooth_px // 2
+                active = functional.avg_pool2d(active, size, stride=1, padding=reach)
             maps.append(active)
         return tuple(maps)
+
+    def maps(
+        self, pixels: NDArray[np.uint8], *, step: int, margin: int
+    ) -> dict[str, NDArray[np.float32]]:
+        """The maps ``[c, h, w]`` of one ``[h, w, 3]`` image of any size, as `predict` has it."""
+
+        def stacked(image: Tensor) -> Tensor:
+            return torch.cat(self(image), 1)
+
+        said = predict(stacked, torch.from_numpy(pixels), step=step, margin=margin).numpy()
+        ends = np.cumsum([head.channels[1] - head.channels[0] for head in self.heads.values()])
+        return dict(zip(self.heads, np.split(said, ends[:-1]), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ image (group, layer or instance normalisation) would let a pixel depend on its w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -64,14 +65,8 @@ class ResidualUNet(nn.Module):
 
     @property
     def margin(self) -> int:
-        """Receptive field's radius in px, rounded up to whole steps.
-
-        Two 3 x 3 convolutions on each side of each level and four at the bottom, of which each
-        reaches 2 ** level px, and the stem; that an aligned pixel never reaches further than
-        this is proven at export (`wsiproc.training.export`).
-        """
-        reach = 1 + sum(4 << level for level in range(self.poolings)) + 2 * self.step
-        return -(-reach // self.step) * self.step
+        """See `aligned_margin`."""
+        return aligned_margin(self.poolings)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[n, 3, h, w]`` -> ``[n, outputs, h, w]`` logits."""
@@ -89,20 +84,52 @@ class ResidualUNet(nn.Module):
         return logits
 
 
+def aligned_margin(poolings: int, after: int = 0) -> int:
+    """How far from an aligned window's edge a `ResidualUNet` has seen all that it looks at.
+
+    In px, the smallest multiple of the step: the leftmost pixel that the output at that distance
+    depends on is followed down through the decoder and up through the encoder.  That it is
+    right is proven at export, by shifted windows (`wsiproc.training.export`).
+
+    Parameters
+    ----------
+    poolings
+        Of the network.
+    after
+        Radius of a filter behind it, px.
+    """
+    step = margin = 1 << poolings
+    while True:
+        leftmost = margin - after - 2
+        for _ in range(poolings):
+            leftmost = leftmost // 2 - 2
+        for _ in range(poolings):
+            leftmost = leftmost * 2 - 2
+        if leftmost - 1 >= 0:  # the stem
+            return margin
+        margin += step
+
+
 def parameters(net: nn.Module) -> int:
     """How many numbers are learnt."""
     return sum(p.numel() for p in net.parameters())
 
 
 @torch.no_grad()
-def predict(net: ResidualUNet, image: Tensor) -> Tensor:
-    """Logits ``[outputs, h, w]`` of one ``[h, w, 3]`` uint8 image of any size.
+def predict(net: Callable[[Tensor], Tensor], image: Tensor, *, step: int, margin: int) -> Tensor:
+    """What `net` says of one ``[h, w, 3]`` uint8 image of any size: ``[outputs, h, w]``.
 
     Past its edges it is white, as a slide is.
+
+    Parameters
+    ----------
+    net
+        ``[n, h, w, 3]`` uint8 -> ``[n, outputs, h, w]``.
+    step, margin
+        What its edges must be multiples of, and how much of them to leave out, px.
     """
-    step, margin = net.step, net.margin
     height, width = image.shape[:2]
     pad = (0, 0, margin, margin + -width % step, margin, margin + -height % step)
     around = functional.pad(image, pad, value=255)
-    logits: Tensor = net(as_input(around[None]))[0]
-    return logits[:, margin : margin + height, margin : margin + width]
+    said: Tensor = net(around[None])[0]
+    return said[:, margin : margin + height, margin : margin + width]
