@@ -225,7 +225,8 @@ def closing_summary(result: Result) -> None:
         "tiles", f"{found['tiles_total']} of grid {found['grid']}, {found['tiles_reused']} reused"
     )
     audit = found["seam_audit"]
-    table.add_row("seams", ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in audit.items()))
+    seams = ("not_fully_seen", "doubles", "rescued", "conflicts", "errors")
+    table.add_row("seams", ", ".join(f"{audit[name]} {name.replace('_', ' ')}" for name in seams))
     for warning in found["warnings"]:
         table.add_row("[yellow]warning[/]", warning)
     table.add_row("result", str(result.folder))
