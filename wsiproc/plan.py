@@ -246,4 +246,3 @@ def read_plan(folder: Path, science: Science) -> Planned | None:
         roi=science.roi,
     )
     return Planned(plan, region, Thumbnail(pixels, float(picture_x), float(picture_y)))
-
