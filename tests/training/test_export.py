@@ -17,7 +17,7 @@ from wsiproc.errors import ModelError  # noqa: E402
 from wsiproc.model import load_model  # noqa: E402
 from wsiproc.slide._drawn import draw_image  # noqa: E402
 from wsiproc.training.export import Deployed, Head, covering, export, to_onnx  # noqa: E402
-from wsiproc.training.nets import ResidualUNet, as_input, predict  # noqa: E402
+from wsiproc.training.nets import ResidualUNet, aligned_margin, as_input, predict  # noqa: E402
 
 HEADS = {"prob": Head((0, 1), "sigmoid"), "centre": Head((1, 2), "sigmoid")}
 
@@ -67,6 +67,23 @@ def test_the_margin_covers_the_receptive_field(net: ResidualUNet) -> None:
     assert rows.min() >= 32 - net.margin
     assert rows.max() <= 32 + net.margin
     assert rows.max() - rows.min() > net.margin, "and not much more than that"
+
+
+def test_a_filter_behind_the_network_costs_margin_only_where_it_reaches_further() -> None:
+    assert [aligned_margin(3, after) for after in (0, 1, 2, 3, 8)] == [48, 48, 48, 56, 56]
+    assert aligned_margin(2) == 24
+
+
+def test_a_smoothed_map_is_the_mean_of_its_surroundings(
+    net: ResidualUNet, tissue: np.ndarray
+) -> None:
+    smooth = {**HEADS, "centre": Head((1, 2), "sigmoid", smooth_px=3)}
+    plain = Deployed(net, HEADS).maps(tissue, step=4, margin=24)
+    maps = Deployed(net, smooth).maps(tissue, step=4, margin=24)
+    assert maps["prob"].shape == maps["centre"].shape == (1, 80, 96)
+    assert np.allclose(maps["prob"], plain["prob"], atol=1e-6)
+    mean = plain["centre"][0, 40:43, 50:53].mean()
+    assert maps["centre"][0, 41, 51] == pytest.approx(mean, abs=1e-6)
 
 
 def test_past_its_edges_an_image_is_white(net: ResidualUNet) -> None:
