@@ -17,6 +17,7 @@ from PIL import Image
 from scipy import ndimage
 
 from wsiproc.training.labels import resample_pixels, resample_raster, resampled_size
+from wsiproc.training.litter import lay_litter
 from wsiproc.training.settings import Augmentation
 
 # Optical densities of haematoxylin, eosin and what is left (Ruifrok and Johnston 2001, table 1),
@@ -85,6 +86,8 @@ def crops(
         scale = rng.integers(len(pyramid.pixels))
         image, raster = pyramid.pixels[scale], pyramid.targets[scale]
         pixels, target = _crop(image, raster, rng, size, augmentation)
+        if augmentation.litter and rng.random() < augmentation.litter:
+            pixels, target = lay_litter(pixels, target, rng)
         turns, flip = int(rng.integers(4)), rng.integers(2)
         pixels, target = np.rot90(pixels, turns), np.rot90(target, turns)
         if flip:

@@ -50,11 +50,14 @@ class Augmentation(MethodConfig):
     """Whether a third of the crops are compressed, at qualities 40 to 95."""
     beyond: float = Field(default=0.15, ge=0, le=1)
     """Part of the crops that reach past the image, into the white that a slide ends in."""
+    litter: float = Field(default=0.0, ge=0, le=1)
+    """Part of the crops on which strands of keratin or ink are drawn, as background."""
 
 
 UNCHANGED = Augmentation(
     scales=(1.0,),
     stain_gain=0,
+    litter=0,
     stain_turn=0,
     stain_shift=0,
     light=0,

@@ -1,0 +1,117 @@
+"""What is stained like nuclei and is none: strands of keratin on glass, and ink.
+
+Annotated sets hold little of either, and a network that never saw them outlines both.  They are
+drawn over part of a crop, and what they cover is background.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+HAEMATOXYLIN = np.array([0.65, 0.70, 0.29])
+EOSIN = np.array([0.07, 0.99, 0.11])
+"""Optical densities (Ruifrok and Johnston 2001, table 1)."""
+INKS = np.array([[1.0, 0.35, 0.45], [0.9, 0.3, 0.8], [1.0, 0.65, 0.2]])
+"""Optical densities of teal, green and blue ink.  Black grains would be pyknotic nuclei."""
+
+_FINER = 2
+"""Shapes are drawn this much larger and averaged down, so that their edges are soft."""
+
+
+def lay_litter(
+    pixels: NDArray[np.uint8], target: NDArray[np.float16], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    """Glass with keratin, or ink, over part of a square crop.
+
+    Parameters
+    ----------
+    pixels
+        ``[n, n, 3]`` uint8.
+    target
+        ``[n, n, c]`` rasters; 0 afterwards wherever something was laid.
+    """
+    if rng.random() < 0.65:
+        return _keratin(pixels, target, rng)
+    return _ink(pixels, target, rng)
+
+
+def _keratin(
+    pixels: NDArray[np.uint8], target: NDArray[np.float16], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    """A clear patch, crossed by strands that lie much the same way."""
+    size = len(pixels)
+    patch = _patch(size, rng)
+    glass = rng.uniform(235, 252)
+    image = pixels * (1 - patch[..., None]) + glass * patch[..., None]
+    lying = rng.uniform(0, math.pi)
+    density = np.zeros((size, size, 3))
+    for _ in range(rng.integers(8, 26)):
+        width = min(size / 6, rng.lognormal(1.1, 0.7))
+        strand = _strand(size, rng, lying + rng.normal(0, 0.35), width)
+        colour = rng.uniform(0.15, 1.3) * HAEMATOXYLIN + rng.uniform(0.05, 0.9) * EOSIN
+        density = np.maximum(density, strand[..., None] * colour)
+    # Strands are streaked along, and reach a little beyond the glass they lie on.
+    grain = ndimage.gaussian_filter(rng.normal(0, 1, (size, size)), 1.5)
+    density = density * np.clip(1 + 0.8 * grain, 0.4, 1.6)[..., None]
+    image = (image + 1) * np.exp(-density * _grown(patch)[..., None]) - 1
+    covered = patch > 0.3
+    return _laid(image, target, covered)
+
+
+def _ink(
+    pixels: NDArray[np.uint8], target: NDArray[np.float16], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    """Grains of dye, dense here and thin there."""
+    size = len(pixels)
+    cloud = ndimage.gaussian_filter(rng.normal(0, 1, (size, size)), rng.uniform(1.0, 3.0))
+    cloud = cloud / cloud.std() + 2.2 * (_patch(size, rng) - 0.75)
+    strength = np.clip(cloud, 0, 1) * rng.uniform(0.5, 1.8)
+    colour = INKS[rng.integers(len(INKS))] * rng.uniform(0.8, 1.2, 3)
+    image = (pixels.astype(np.float64) + 1) * np.exp(-strength[..., None] * colour) - 1
+    return _laid(image, target, strength > 0.35)
+
+
+def _laid(
+    image: NDArray[np.float64], target: NDArray[np.float16], covered: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    changed = target.copy()
+    changed[covered] = 0
+    return np.clip(image + 0.5, 0, 255).astype(np.uint8), changed
+
+
+def _patch(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A smooth-edged region, 0 to 1, that covers about a quarter to three quarters."""
+    wave = ndimage.gaussian_filter(rng.normal(0, 1, (size, size)), size / 8)
+    wave = wave / wave.std()
+    y, x = np.mgrid[:size, :size] / size - rng.uniform(0.2, 0.8, (2, 1, 1))
+    distance = np.hypot(x, y) - rng.uniform(0.25, 0.6)
+    patch: NDArray[np.float64] = 1 / (1 + np.exp(np.clip((distance - 0.06 * wave) * 60, -50, 50)))
+    return patch
+
+
+def _grown(patch: NDArray[np.float64]) -> NDArray[np.float64]:
+    grown: NDArray[np.float64] = ndimage.grey_dilation(patch, size=(5, 5))
+    return grown
+
+
+def _strand(size: int, rng: np.random.Generator, angle: float, width: float) -> NDArray[np.float64]:
+    """A curved band, 0 to 1, darker at its edges as folded sheets are."""
+    length = rng.uniform(0.3, 1.2) * size
+    steps = 24
+    turn = np.cumsum(rng.normal(0, 0.15, steps)) + angle
+    xy = np.cumsum(np.column_stack([np.cos(turn), np.sin(turn)]) * length / steps, axis=0)
+    xy += rng.uniform(-0.1, 0.9, 2) * size
+    line = [tuple(point) for point in xy * _FINER]
+    picture = Image.new("L", (size * _FINER, size * _FINER))
+    pen = ImageDraw.Draw(picture)
+    pen.line(line, fill=255, width=max(1, round(width * _FINER)), joint="curve")
+    inner = round((width - 2.5) * _FINER)
+    if inner > 1:
+        pen.line(line, fill=int(rng.uniform(60, 220)), width=inner, joint="curve")
+    small = picture.resize((size, size), Image.Resampling.BOX)
+    return np.asarray(small, np.float64) / 255
