@@ -230,4 +230,5 @@ def test_a_view_of_a_slide_is_its_level_or_made_from_it(tmp_path, picture, write
         out = read_view(slide, half, half.frame.box)
         assert out.shape == (250, 350, 3)
         assert out.flags.c_contiguous
-        assert np.abs(out - triangle(pixels, 2.0, half.frame.box)).max() <= 0.75
+        means = pixels.reshape(250, 2, 350, 2, 3).mean(axis=(1, 3))
+        assert np.abs(out - means).max() <= 0.5, "as images are prepared for training"

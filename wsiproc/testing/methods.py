@@ -78,9 +78,9 @@ class MethodContract:
 
         out = tmp_path_factory.mktemp("out") / "training"
         with pytest.raises(StoppedError):
-            cls.method.train(smoke, TrainingInputs(data, out, unlabelled, listener=stop))
+            cls.method.train(smoke, TrainingInputs(data, out, unlabelled, threads=1, listener=stop))
         inputs = TrainingInputs(
-            data, out, unlabelled, command="wsiproc train", listener=events.append
+            data, out, unlabelled, threads=1, command="wsiproc train", listener=events.append
         )
         return cls.method.train(smoke, inputs), events, inputs
 
