@@ -119,3 +119,57 @@ def test_the_real_slide_runs_from_the_command_line(real_slide: Path, tmp_path: P
     summary = json.loads(ran.stdout)
     assert summary["nuclei"] > 500
     assert summary["tissue_mm2"] > 0.5
+
+
+def test_maps_are_kept_as_ome_zarr_when_asked(
+    small: DrawnSlide, mask_model: Path, tmp_path: Path
+) -> None:
+    import zarr
+
+    asked = Execution(workers=0, maps=True, tile_px=512, window_px=256)
+    result = run(small.path, str(mask_model), tmp_path, settings=RunConfig(execution=asked))
+    maps = zarr.open_group(result.folder / "maps.ome.zarr", mode="r")
+    prob = maps["prob"]
+    assert prob.attrs["ome"]["multiscales"]
+    assert prob["0"].shape == (1, 1200, 1500)
+    assert prob["1"].shape == (1, 600, 750)
+    nuclei = result.nuclei()
+    at = prob["0"][0][nuclei.y_px.astype(int).to_numpy(), nuclei.x_px.astype(int).to_numpy()]
+    assert (at > 0.5 * 255).mean() > 0.9, "the map is high where nuclei are"
+    assert any(name.startswith("maps.ome.zarr/prob/0/") for name in result.summary["files"])
+    without = RunConfig(execution=Execution(workers=0))
+    other = run(small.path, str(mask_model), tmp_path / "b", settings=without)
+    assert other.summary["nuclei"] == result.summary["nuclei"]
+
+
+def test_what_the_seams_and_the_store_say_is_in_the_summary(result) -> None:
+    summary = result.summary
+    for key in ("tiles_total", "tiles_reused", "grid", "windows", "peak_bytes", "device"):
+        assert key in summary
+    assert summary["seconds"]["total"] >= summary["seconds"]["network"] > 0
+    assert summary["nuclei_per_mm2"] == pytest.approx(
+        summary["nuclei"] / summary["tissue_mm2"], rel=1e-3
+    )
+
+
+def test_doctor_info_models_and_methods_answer_people_and_machines(small: DrawnSlide) -> None:
+    for words in (("doctor",), ("info", small.path), ("models",), ("methods",), ("models", "unet")):
+        told = wsiproc(*words)
+        assert told.returncode == 0, told.stderr
+        assert told.stdout.strip()
+    for words in (("doctor",), ("info", small.path), ("models",), ("methods", "unet")):
+        json.loads(wsiproc(*words, "--json").stdout)
+
+
+def test_a_drawn_sample_and_its_truth_agree(tmp_path: Path) -> None:
+    import geopandas
+
+    out = tmp_path / "sample.tiff"
+    drawn = wsiproc("sample", out, "--size", "1200", "900", "--seed", "4")
+    assert drawn.returncode == 0, drawn.stderr
+    truth = geopandas.read_parquet(tmp_path / "sample.tiff.nuclei.parquet")
+    assert len(truth) > 50
+    assert truth.geometry.is_valid.all()
+    x0, y0, x1, y1 = truth.total_bounds
+    assert 0 <= x0 < x1 <= 1200 * 0.25
+    assert 0 <= y0 < y1 <= 900 * 0.25
