@@ -41,8 +41,11 @@ chosen_on = "their own data"
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No models but those of a test: neither the user's nor the plugins'."""
     folder = tmp_path / "models"
     monkeypatch.setenv("WSIPROC_MODELS", str(folder))
+    for module in (registry, adding):
+        monkeypatch.setattr(module, "installed", Installed)
     return folder
 
 
