@@ -33,7 +33,7 @@ from wsiproc.store.schema import (
 )
 from wsiproc.store.shapes import measure, outlines
 
-HELD: Final = 300_000
+HELD: Final = 100_000
 """Nuclei of recently read parts that are kept in memory while rows are gathered."""
 
 Heard = Callable[[Floats, Floats, NDArray[np.int16]], None]

@@ -51,7 +51,8 @@ class Augmentation(MethodConfig):
     beyond: float = Field(default=0.15, ge=0, le=1)
     """Part of the crops that reach past the image, into the white that a slide ends in."""
     litter: float = Field(default=0.0, ge=0, le=1)
-    """Part of the crops on which strands of keratin or ink are drawn, as background."""
+    """Part of the crops on which strands of keratin or ink are drawn, as background.  At .15 the
+    real slide's keratin is left alone, but dark narrow nuclei are lost with it."""
 
 
 UNCHANGED = Augmentation(
