@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -65,7 +65,13 @@ _QUIET = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
 }
-_NO_PAGE = {"dashboard_address": "127.0.0.1:0"}
+_LOCAL: Mapping[str, Any] = {
+    "dashboard_address": None,
+    "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
+    "silence_logs": logging.CRITICAL,
+    "memory_limit": 0,
+}
+"""What every cluster of this machine has: no page, no port that others know, no log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,10 +432,7 @@ def _threads() -> Iterator[_Crew]:
             n_workers=1,
             threads_per_worker=1,
             processes=False,
-            dashboard_address=None,
-            scheduler_kwargs=_NO_PAGE,
-            silence_logs=logging.CRITICAL,
-            memory_limit=0,
+            **_LOCAL,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
@@ -451,10 +454,7 @@ def _processes(execution: Execution) -> Iterator[_Crew]:
             threads_per_worker=2 if places else 1,
             processes=True,
             security=True,
-            dashboard_address=None,
-            scheduler_kwargs=_NO_PAGE,
-            silence_logs=logging.CRITICAL,
-            memory_limit=0,
+            **_LOCAL,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
