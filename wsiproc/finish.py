@@ -115,7 +115,7 @@ def finish(
     frame, facts = plan.view.frame, plan.facts
     folder = tiles_folder(job, plan.job_key, grid)
     seconds = dict(work.seconds)
-    with _timed(seconds, "seams"):
+    with timed(seconds, "seams"):
         radius = card.post.radius_um / card.mpp if card.post.kind == "points" else 0.0
         seams = join(
             tiles, lambda tile: _parts(folder, tile), grid, local=card.local, radius_px=radius
@@ -135,7 +135,7 @@ def finish(
         density.add(x, y)
 
     with staging(job.out, job.slide_id) as stage:
-        with _timed(seconds, "store"):
+        with timed(seconds, "store"):
             written = write_nuclei(
                 stage,
                 [_Kept(folder, tile, seams) for tile in tiles],
@@ -146,13 +146,13 @@ def finish(
             )
             regions = planned.region.polygons_um(frame)
             write_tissue(stage, regions, frame=frame, card=card, provenance=provenance)
-        with _timed(seconds, "overview"):
+        with timed(seconds, "overview"):
             picture = draw_overview(
                 planned.picture, planned.region, density, frame, title=job.slide_id
             )
             (stage / "overview.png").write_bytes(picture)
         if job.execution.maps and (folder / MAPS).exists():
-            with _timed(seconds, "maps"):
+            with timed(seconds, "maps"):
                 finish_maps(
                     folder / MAPS, [p.name for p in (folder / MAPS).iterdir() if p.is_dir()]
                 )
@@ -275,7 +275,8 @@ def _versions() -> dict[str, str]:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add what passes inside to ``seconds[stage]``."""
     began = time.monotonic()
     yield
     seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - began

@@ -15,9 +15,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,16 @@ from numpy.typing import NDArray
 from wsiproc.card import Card
 from wsiproc.decode import decode, reach_px
 from wsiproc.errors import AlreadyThereError, DeviceError
-from wsiproc.finish import MAPS, Finished, Work, finish, summary_of, tiles_folder
+from wsiproc.finish import (
+    MAPS,
+    MM2,
+    Finished,
+    Work,
+    finish,
+    summary_of,
+    tiles_folder,
+    timed,
+)
 from wsiproc.geometry import Box
 from wsiproc.nuclei import Nuclei
 from wsiproc.plan import Job, Planned, make_plan, read_plan, write_plan
@@ -216,7 +224,7 @@ def preview(job: Job, bench: Workbench) -> dict[str, Any]:
         "level": planned.plan.view.level,
         "resampled": not planned.plan.view.native,
         "um_per_model_px": frame.um_per_px,
-        "tissue_mm2": planned.region.area_um2(frame) / 1e6,
+        "tissue_mm2": planned.region.area_um2(frame) / MM2,
         "grid": grid.key,
         "tiles_total": len(tiles),
         "windows": sum(len(windows_of(grid, tile, planned.touches)) for tile in tiles),
@@ -327,16 +335,6 @@ def _place(
 def _strided(span: slice, stride: int) -> slice:
     """A span of model px in output px."""
     return slice(span.start // stride, -(-span.stop // stride))
-
-
-@contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Add what passes inside to ``seconds[stage]``."""
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        seconds[stage] += time.monotonic() - began
 
 
 def peak_bytes() -> int:
