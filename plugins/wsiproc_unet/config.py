@@ -34,7 +34,7 @@ class UNetConfig(MethodConfig):
     """Edge of the square over which the finished centre map is averaged."""
     largest_nucleus_um: float = Field(default=25.0, gt=0)
     """Longest nucleus that is outlined whole; longer ones cost halo."""
-    windows: tuple[int, ...] = (1024, 512, 2048)
+    windows: tuple[int, ...] = (1280, 512, 1024)
     """Edges of the windows the model may be run with, preferred one first."""
 
 

@@ -12,7 +12,7 @@ from wsiproc.methods import MethodConfig
 class Schedule(MethodConfig):
     """How long and how fast to learn."""
 
-    steps: int = Field(default=2000, ge=1)
+    steps: int = Field(default=4000, ge=1)
     batch: int = Field(default=8, ge=1)
     crop_px: int = Field(default=128, ge=8)
     """Edge of a crop in model px."""
@@ -50,9 +50,8 @@ class Augmentation(MethodConfig):
     """Whether a third of the crops are compressed, at qualities 40 to 95."""
     beyond: float = Field(default=0.15, ge=0, le=1)
     """Part of the crops that reach past the image, into the white that a slide ends in."""
-    litter: float = Field(default=0.0, ge=0, le=1)
-    """Part of the crops on which strands of keratin or ink are drawn, as background.  At .15 the
-    real slide's keratin is left alone, but dark narrow nuclei are lost with it."""
+    litter: float = Field(default=0.06, ge=0, le=1)
+    """Part of the crops on which keratin or ink is drawn, as background."""
 
 
 UNCHANGED = Augmentation(
