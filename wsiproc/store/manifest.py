@@ -11,10 +11,11 @@ import json
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from wsiproc.config import Science
 from wsiproc.errors import StoreError
+from wsiproc.frozen import Frozen, canonical
 from wsiproc.store.schema import SCHEMA_VERSION
 
 MANIFEST: Final = "manifest.json"
@@ -24,11 +25,7 @@ MANIFEST_VERSION: Final = 1
 State = Literal["absent", "done", "damaged", "other", "foreign"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class StoredFile(_Frozen):
+class StoredFile(Frozen):
     """One file of a result."""
 
     bytes: int = Field(ge=0)
@@ -37,7 +34,7 @@ class StoredFile(_Frozen):
     """Of a Parquet file."""
 
 
-class SlideRecord(_Frozen):
+class SlideRecord(Frozen):
     """The slide, without anything that could name a patient."""
 
     sha256: str
@@ -50,7 +47,7 @@ class SlideRecord(_Frozen):
     objective: float | None = None
 
 
-class ModelRecord(_Frozen):
+class ModelRecord(Frozen):
     """The model and its whole card."""
 
     name: str
@@ -59,7 +56,7 @@ class ModelRecord(_Frozen):
     card: dict[str, Any] = {}
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """A result.  `files` is filled in when it is published; times and hosts stand only here."""
 
     manifest_version: Literal[1] = 1
@@ -121,8 +118,7 @@ def job_key(fingerprint: str, model_sha256: str, science: Science, numerics: str
 
 def params_digest(science: Science) -> str:
     """Digest of the science settings alone, for the Parquet files' metadata."""
-    text = json.dumps(science.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical(science).encode()).hexdigest()
 
 
 def work_folder(out: Path, key: str) -> Path:
