@@ -35,7 +35,6 @@ from wsiproc.store.staging import (
     publish,
     recover,
     staging,
-    sweep,
 )
 from wsiproc.store.tables import write_nuclei
 
@@ -271,13 +270,30 @@ def test_work_of_a_job_is_discarded_and_of_another_kept(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == [OTHER]
 
 
-def test_only_what_was_abandoned_long_ago_is_swept(tmp_path: Path) -> None:
-    for name in ("staging-old", "staging-new"):
-        (tmp_path / WORK / name / "S-1").mkdir(parents=True)
-    for path in ((tmp_path / WORK / "staging-old"), (tmp_path / WORK / "staging-old" / "S-1")):
-        os.utime(path, (1e9, 1e9))
-    assert sweep(tmp_path) == 1
-    assert left_behind(tmp_path) == ["staging-new"]
+def test_a_claim_clears_away_what_crashed_attempts_staged_long_ago(tmp_path: Path) -> None:
+    work = tmp_path / WORK
+    for name in ("staging-old", "staging-new", "staging-touched", KEY):
+        (work / name / "S-1").mkdir(parents=True)
+        (work / name / "S-1" / "nuclei.parquet").write_bytes(b"half of it")
+    for path in [*work.rglob("*")]:
+        if "new" not in str(path):
+            os.utime(path, (1e9, 1e9))
+    (work / "staging-touched" / "S-1" / "nuclei.parquet").write_bytes(b"more of it")
+    assert claim(tmp_path, "S-2", KEY) == "absent"
+    assert left_behind(tmp_path) == sorted([KEY, "staging-new", "staging-touched"])
+    assert (work / KEY / "S-1" / "nuclei.parquet").exists(), "fragments are for the next run"
+
+
+def test_claims_do_not_stumble_over_attempts_that_come_and_go(
+    tmp_path: Path, attempt: Attempt
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(attempt, tmp_path) for _ in range(12)]
+        while not all(run.done() for run in runs):
+            claim(tmp_path, "S-2", KEY)
+        for run in runs:
+            run.result()
+    assert verify(tmp_path / "S-1") == []
 
 
 def test_an_output_folder_that_may_not_be_written_is_an_error_with_advice(tmp_path: Path) -> None:
