@@ -115,7 +115,8 @@ def _processes(execution: Execution) -> Iterator[Crew]:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        client.register_plugin(WorkbenchPlugin(watch=True))
+        # Planning opens its session with the threads that tiles will have, so that it is theirs.
+        client.register_plugin(WorkbenchPlugin(watch=True, threads=max(1, cores() // most)))
         wanted = 1
 
         def grow(tiles: int) -> int:

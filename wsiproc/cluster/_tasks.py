@@ -28,15 +28,23 @@ class WorkbenchPlugin(WorkerPlugin):
     """Gives each worker process its workbench, and ends the process when a tile hangs.
 
     Dask cannot stop a decoder that never returns: only the end of its process does.
+
+    Parameters
+    ----------
+    watch
+        Whether to end a process in which something hangs.
+    threads
+        Threads of inference for sessions whose job does not say; 0 takes all cores.
     """
 
     name = WORKBENCH
 
-    def __init__(self, *, watch: bool) -> None:
+    def __init__(self, *, watch: bool, threads: int = 0) -> None:
         self._watch = watch
+        self._threads = threads
 
     def setup(self, worker: Any) -> None:
-        self.bench = Workbench()
+        self.bench = Workbench(self._threads)
         self._closed = threading.Event()
         if self._watch:
             threading.Thread(target=self._end_if_hung, name="watchdog", daemon=True).start()
