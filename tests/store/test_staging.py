@@ -254,6 +254,45 @@ def test_verify_finds_every_kind_of_damage(tmp_path: Path, attempt: Attempt) -> 
     assert problems[1] == "notes.txt: not in the manifest"
 
 
+def test_a_result_that_others_move_meanwhile_is_never_taken_for_another(
+    tmp_path: Path, attempt: Attempt
+) -> None:
+    place, away = attempt(tmp_path).folder, tmp_path / WORK / "S-1"
+    with ThreadPoolExecutor(1) as pool:
+
+        def move() -> None:
+            for _ in range(500):
+                place.rename(away)
+                away.rename(place)
+
+        moving = pool.submit(move)
+        seen = {state_of(tmp_path, "S-1", KEY)}
+        while not moving.done():
+            seen.add(state_of(tmp_path, "S-1", KEY))
+        moving.result()
+    assert seen <= {"done", "absent"}
+
+
+def test_an_old_result_that_cannot_be_put_back_is_kept_where_it_is(
+    tmp_path: Path, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt(tmp_path)
+    away = tmp_path / WORK / "replaced-0123"
+    away.mkdir()
+    (tmp_path / "S-1").rename(away / "S-1")
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk is tired")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", broken)
+        recover(tmp_path, "S-1")
+    assert verify(away / "S-1") == []
+    recover(tmp_path, "S-1")
+    assert verify(tmp_path / "S-1") == []
+    assert left_behind(tmp_path) == []
+
+
 def test_a_damaged_result_can_be_replaced(tmp_path: Path, attempt: Attempt) -> None:
     (attempt(tmp_path).folder / "nuclei.parquet").unlink()
     with pytest.raises(AlreadyThereError, match="damaged: --replace"):

@@ -42,7 +42,8 @@ from wsiproc.store.manifest import (
 )
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
-_TRIES = 5
+_TRIES = 100
+"""Every try that fails is one in which another attempt got somewhere."""
 _ABANDONED_S = 2 * 24 * 3600.0
 """Staging takes minutes, and touches a file every few seconds.  A process that was halted for
 longer and wakes up finds its attempt gone: it fails, and its fragments are still there."""
@@ -159,13 +160,9 @@ def publish(
 
 def recover(out: Path, slide_id: str) -> None:
     """Put back an old result whose replacement did not get to its place."""
-    target = out / slide_id
     for old in sorted((out / WORK).glob(f"replaced-*/{slide_id}")):
-        if not target.exists():
-            with suppress(OSError):
-                old.rename(target)
         # Also the remains of a replacement that did, and whose run ended before it tidied up.
-        shutil.rmtree(old.parent, ignore_errors=True)
+        _put_back(old.parent, out / slide_id)
 
 
 def discard_work(out: Path, key: str) -> None:
@@ -237,6 +234,16 @@ def _aside(target: Path, out: Path) -> Iterator[None]:
             sync(out)
         yield
     finally:
-        if (away / target.name).exists() and not target.exists():
+        _put_back(away, target)
+
+
+def _put_back(away: Path, target: Path) -> None:
+    """Give an old result its place again if nothing took it, and remove what it was kept in."""
+    with suppress(OSError):  # others put things back too
+        if not target.exists():
             (away / target.name).rename(target)
+    if target.exists():
         shutil.rmtree(away, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            away.rmdir()
