@@ -80,9 +80,9 @@ def write_nuclei(
     """Write ``centroids.parquet`` and, for a model that outlines, ``nuclei.parquet``.
 
     Both have the same rows in the same order: along the Hilbert curve, then by id.  Only sort
-    keys (20 bytes a nucleus), a row group's finished columns and a few parts are held at once, so parts are loaded
-    once for their keys and a few times for their rows.  Which nucleus is in which part has no
-    effect on the bytes.
+    keys (20 bytes a nucleus), a row group's finished columns and a few parts are held at once, so
+    parts are loaded once for their keys and a few times for their rows.  Which nucleus is in which
+    part has no effect on the bytes.
 
     Parameters
     ----------
