@@ -19,6 +19,8 @@ from wsiproc.model import cores, gpu_placement, real_device
 GPU_DEVICES = ("cuda", "tensorrt")
 
 _QUIET = {
+    # Stacks sampled every 10 ms would cost a few percent of every worker, and nobody looks.
+    "distributed.worker.profile.enabled": False,
     # Every task on a worker that dies comes back at once; `Run.mourn` finds out which one did it.
     "distributed.scheduler.allowed-failures": 0,
     # A worker that died is started again by its nanny; on a busy machine that takes a while.
@@ -103,11 +105,14 @@ def _processes(execution: Execution) -> Iterator[Crew]:
     on_gpu = real_device(execution.device) in GPU_DEVICES
     places = gpu_placement(execution.workers or 0) if on_gpu else ()
     most = execution.workers or len(places) or cores()
+    # Workers that were asked for start while the first slide is planned; else one does, and more
+    # if there are tiles for them.
+    at_once = execution.workers or 1
     with (
         dask.config.set(_QUIET),
         _Placed(
             places,
-            n_workers=1,
+            n_workers=at_once,
             threads_per_worker=2 if places else 1,
             processes=True,
             security=True,
@@ -122,7 +127,7 @@ def _processes(execution: Execution) -> Iterator[Crew]:
         def grow(tiles: int) -> int:
             nonlocal wanted
             wanted = max(wanted, min(most, tiles))
-            cluster.scale(wanted)
+            cluster.scale(max(wanted, at_once))
             return max(1, cores() // wanted)
 
         yield Crew(client, grow)
