@@ -69,7 +69,7 @@ class MCFConfig(MethodConfig):
     """N: nuclei whose boxes are the only labels learnt from; ``--templates`` names one's own."""
     rounds: int = Field(default=2, ge=1, le=10)
     """How often the branches complement each other."""
-    filters: FilterConfig = FilterConfig()
+    filters: FilterConfig = FilterConfig(background_below=0.3)
     mining: MiningConfig = MiningConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     segmentation: bool = True
@@ -77,6 +77,10 @@ class MCFConfig(MethodConfig):
     loss: Loss = "confidence"
     """Table 3: ``cross_entropy`` ("CE") takes all that is no confident nucleus for background,
     ``weighted`` ("+weig") weighs by the response."""
+    confident_above: float = Field(default=0.5, ge=0, lt=1)
+    """Response above which a detected nucleus is taught; one below it is unknown (a choice)."""
+    nucleus_weight: float = Field(default=1.0, gt=0)
+    """Of the mean over confident nuclei, against that over confident background."""
     self_finetuning: bool = True
     """Table 3, "-self": without it a round ends with its first stage."""
     self_nucleus: float = Field(default=0.6, gt=0, lt=1)
@@ -119,6 +123,8 @@ PRESETS: Mapping[str, MCFConfig] = {
     "paper": MCFConfig(
         mpp=0.25,
         rounds=3,
+        filters=FilterConfig(),
+        confident_above=0.0,
         width=64,
         poolings=4,
         learn=Schedule(steps=4000, crop_px=256, lr=1e-4, check_every=500),

@@ -13,7 +13,7 @@ from torch.nn import functional
 from wsiproc.training.loop import masked_mean
 
 
-def confidence(logit: Tensor, label: Tensor) -> Tensor:
+def confidence(logit: Tensor, label: Tensor, nucleus_weight: float = 1.0) -> Tensor:
     """``-mean log p1`` over confident nuclei plus ``-mean log p0`` over confident background.
 
     The paper prints bare products, without the minus; each mask counts by its own mean, lest the
@@ -23,10 +23,12 @@ def confidence(logit: Tensor, label: Tensor) -> Tensor:
     ----------
     logit, label
         ``[n, h, w]``.
+    nucleus_weight
+        Of the first mean.
     """
     nucleus = masked_mean(-functional.logsigmoid(logit), label > 0.5)
     background = masked_mean(-functional.logsigmoid(-logit), (label >= 0) & (label <= 0.5))
-    return nucleus + background
+    return nucleus_weight * nucleus + background
 
 
 def cross_entropy(logit: Tensor, label: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ from wsiproc_mcf.templates import describe
 
 _AROUND_UM = 40.0
 """Of a candidate's image, what is shown to the filters to hear whether they answer it."""
+_MIRRORED_UM = 16.0
+"""How far an image is continued before filters look at it."""
 _SHOWN = 6
 """Images on a round's picture of masks."""
 
@@ -124,11 +126,7 @@ def detect(
         stage = f"round {number}: detect"
         found = []
         for i, field in enumerate(images.fields):
-            response = respond(now.bank, field.normal)
-            centres = find_centres(response, config.filters, config.mpp)
-            seen = pseudo_masks(response, centres, field.normal, config.filters, config.mpp)
-            shades = (np.clip(response, 0, 1) * 255 + 0.5).astype(np.uint8)
-            found.append(Masks(seen.nuclei, seen.background, shades, centres.xy))
+            found.append(detected(now.bank, field.normal, config))
             inputs.listener(TrainingStep(stage, i + 1, len(images.fields), 0.0, 0.0))
         _save_masks(path, found)
         patches = [
@@ -149,6 +147,29 @@ def detect(
         )
         inputs.listener(TrainingNote(stage, text))
     return _load_masks(path)
+
+
+def detected(bank: Bank, pixels: NDArray[np.uint8], config: MCFConfig) -> Masks:
+    """Pseudo masks of one image, which goes on in its mirror image.
+
+    White around it would make a rim that looks like nuclei.
+    """
+    rim = round(_MIRRORED_UM / config.mpp)
+    height, width = pixels.shape[:2]
+    around = np.pad(pixels, ((rim, rim), (rim, rim), (0, 0)), mode="symmetric")
+    response = respond(bank, around)
+    centres = find_centres(response, config.filters, config.mpp)
+    masks = pseudo_masks(response, centres, around, config.filters, config.mpp)
+    taught = np.concatenate([[False], centres.response >= config.confident_above])
+    inner = np.s_[rim : rim + height, rim : rim + width]
+    xy = centres.xy - rim
+    within = (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)
+    return Masks(
+        nuclei=np.where(taught[masks.nuclei], masks.nuclei, 0)[inner].astype(np.int32),
+        background=masks.background[inner],
+        response=(np.clip(response[inner], 0, 1) * 255 + 0.5).astype(np.uint8),
+        centres=xy[within],
+    )
 
 
 def learn(

@@ -114,7 +114,7 @@ def _real_loss(logit: Tensor, label: Tensor, response: Tensor, config: MCFConfig
         return cross_entropy(logit, label)
     if config.loss == "weighted":
         return weighted(logit, response, label > -2)
-    return confidence(logit, label)
+    return confidence(logit, label, config.nucleus_weight)
 
 
 def believing(
@@ -147,7 +147,8 @@ def believing(
         return {"image": image, "target": target}
 
     def loss(net: nn.Module, tensors: Mapping[str, Tensor]) -> Tensor:
-        return confidence(net(as_input(tensors["image"]))[:, 0], tensors["target"][:, 0])
+        logit = net(as_input(tensors["image"]))[:, 0]
+        return confidence(logit, tensors["target"][:, 0], config.nucleus_weight)
 
     return Stage(name, draw, loss, checking(images.check), better=None)
 

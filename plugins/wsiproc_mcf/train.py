@@ -15,7 +15,7 @@ from wsiproc.training.deliver import deliver
 from wsiproc.training.nets import ResidualUNet, aligned_margin
 from wsiproc.training.sets import licence_of_weights, on_card
 from wsiproc_mcf.config import CHOICES, MCFConfig
-from wsiproc_mcf.deploy import centre_px, centred, deployed_response, response_margin
+from wsiproc_mcf.deploy import centre_px, response_alone, segmenter
 from wsiproc_mcf.detector import deliver_detector
 from wsiproc_mcf.images import Images, look
 from wsiproc_mcf.rounds import Known, Learnt, detect, known, learn, missing
@@ -27,7 +27,7 @@ FILES = ("mcf.onnx", "mcf_detector.onnx")
 def train(config: MCFConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
     """See `wsiproc.methods.Method.train`."""
     torch.set_num_threads(inputs.threads or torch.get_num_threads())
-    segmenter, detector = files = tuple(inputs.out / name for name in FILES)
+    files = _, detector = tuple(inputs.out / name for name in FILES)
     begun = checkpoint.claim("mcf", config, inputs, templates=True)
     if begun and all(file.is_file() for file in files):
         inputs.listener(TrainingNote("export", "finished before; nothing is left to do"))
@@ -37,12 +37,13 @@ def train(config: MCFConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
     now, learnt = complemented(images, templates, config, inputs)
     card = carded(config, images, templates, inputs.command)
     if not detector.is_file():
-        deliver_detector(now.bank, config, inputs, images=images, card=card)
+        deliver_detector(now.bank, inputs, check=images.check, card=card)
     if learnt is None:
-        deployed = deployed_response(now.bank, config)
-        card = card.model_copy(update={"margin": response_margin(now.bank, config)})
+        deployed, reach = response_alone(now.bank, config)
+        margin = -(-reach // card.step) * card.step
+        card = card.model_copy(update={"margin": margin})
     else:
-        deployed = centred(learnt.net, config)
+        deployed = segmenter(learnt.net, config)
     judged = [
         Judged(
             deployed.maps(pixels, step=card.step, margin=card.margin),
@@ -54,7 +55,7 @@ def train(config: MCFConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
     tissue = images.check[0][1]
     by = ("aji", "f1", "dice")
     deliver(deployed, card, inputs, judged=judged, choices=CHOICES, by=by, tissue=tissue)
-    return segmenter, detector
+    return files
 
 
 def boxed(images: Images, config: MCFConfig, inputs: TrainingInputs) -> tuple[Template, ...]:
