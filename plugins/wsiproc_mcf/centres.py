@@ -122,7 +122,8 @@ class Certain(nn.Module):
         response = squashed(loudness)
         if self.directions is None:
             return response
-        return response * (self.directions(loudness) / self.least).clamp(max=1)
+        surely: Tensor = (self.directions(loudness) / self.least).clamp(max=1)
+        return response * surely
 
 
 def gradient_map(

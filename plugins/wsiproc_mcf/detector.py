@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsiproc.card import Card, PointsPost
+from wsiproc.datasets import Sample
 from wsiproc.methods import TrainingInputs
 from wsiproc.training.choose import Judged
 from wsiproc.training.deliver import deliver
 from wsiproc.training.export import Deployed, Head
 from wsiproc_mcf.centres import Certain
-from wsiproc_mcf.config import MCFConfig
 from wsiproc_mcf.filters import Bank
-from wsiproc_mcf.images import Images
 from wsiproc_mcf.response import Response
 
 NAME = "mcf_detector"
@@ -59,23 +61,22 @@ def deployed_detector(bank: Bank) -> Deployed:
 
 
 def deliver_detector(
-    bank: Bank, config: MCFConfig, inputs: TrainingInputs, *, images: Images, card: Card
+    bank: Bank,
+    inputs: TrainingInputs,
+    *,
+    check: Sequence[tuple[Sample, NDArray[np.uint8]]],
+    card: Card,
 ) -> Path:
-    """Choose its threshold on the val images, and write and prove ``mcf_detector.onnx``.
-
-    Val images are judged as they are: a field of view is too small for a slide's stain to be told,
-    and the engine leaves its colours alone, too.
+    """Choose its threshold on val images, and write and prove ``mcf_detector.onnx``.
 
     Parameters
     ----------
-    images
-        Of which `Images.check` chooses.
+    check
+        Val images: the sample, with instances, and its pixels ``[h, w, 3]`` uint8 at the bank's
+        mpp as they are: a field of view is too small for a slide's stain to be told, and the
+        engine leaves its colours alone, too.
     card
         The segmenter's, for all that both share.
-
-    Returns
-    -------
-    The path of the file.
 
     Raises
     ------
@@ -86,20 +87,25 @@ def deliver_detector(
     detector = graph.net
     assert isinstance(detector, Detector)
     post = PointsPost(
-        threshold=config.filters.background_below,
-        radius_um=config.filters.peak_radius_um,
-        chosen_on=images.chosen_on,
+        threshold=bank.config.background_below,
+        radius_um=bank.config.peak_radius_um,
+        chosen_on=card.post.chosen_on,
     )
-    fields = {"name": NAME, "kind": "points", "post": post.model_dump()}
-    fields |= {"step": detector.step, "margin": detector.margin}
-    own = Card.model_validate({**card.model_dump(), **fields})
+    own = {
+        "name": NAME,
+        "kind": "points",
+        "post": post.model_dump(),
+        "step": detector.step,
+        "margin": detector.margin,
+    }
+    card = Card.model_validate({**card.model_dump(), **own})
     judged = [
         Judged(
-            graph.maps(pixels, step=own.step, margin=own.margin),
-            sample.mpp or config.mpp,
+            graph.maps(pixels, step=card.step, margin=card.margin),
+            sample.mpp or bank.mpp,
             sample.instances(),
         )
-        for sample, pixels in images.check
+        for sample, pixels in check
     ]
-    tissue = images.check[0][1]
-    return deliver(graph, own, inputs, judged=judged, choices=CHOICES, by=("f1",), tissue=tissue)
+    tissue = check[0][1]
+    return deliver(graph, card, inputs, judged=judged, choices=CHOICES, by=("f1",), tissue=tissue)

@@ -30,6 +30,8 @@ KNEE = 0.9
 squeezed into the rest, so that two loud neighbours still have two peaks."""
 _TAILS = (0.5, 99.5)
 """Percentiles of the training images' fused response that become 0 and `KNEE`."""
+_FLAT = 1e-3
+"""A bank whose answers differ by less hears rounding, not tissue."""
 _BLOCK = 256
 """Cells along the edge of what is transformed at once."""
 
@@ -238,25 +240,25 @@ def calibrate(bank: Bank, images: Sequence[Image]) -> Bank:
     """
     if not images:
         raise ConfigError("a filter bank is calibrated on at least one image")
-    net = Response(bank, "fft").eval()
+    net = Response(bank, "direct").eval()
     seen = np.concatenate([_whole(net, image, net.loudness).ravel()[::4] for image in images])
     # What it was brought to before, undone: the percentiles are those of the fused response.
     begin, end = bank.range
     low, high = (float(v) * (end - begin) / KNEE + begin for v in np.percentile(seen, _TAILS))
-    if not high > low:
+    if not high - low > _FLAT:
         raise ConfigError("filters answer the same everywhere: are the images blank?")
     return replace(bank, range=(low, high))
 
 
-def respond(bank: Bank, image: Image, path: Way = "fft") -> NDArray[np.float32]:
+def respond(bank: Bank, image: Image, path: Way = "direct") -> NDArray[np.float32]:
     """S~ of one stain-normalised image of any size: ``[h, w]`` float32, 0 to 1."""
     net = Response(bank, path).eval()
-    return _whole(net, image, net)[0]
+    return np.asarray(_whole(net, image, net)[0])
 
 
 def template_responses(bank: Bank, image: Image) -> NDArray[np.float32]:
     """What each template alone says, on the scale of `respond`: ``[N, h, w]`` float32."""
-    net = Response(bank, "fft").eval()
+    net = Response(bank, "direct").eval()
 
     def said(pixels: Tensor) -> Tensor:
         loud = KNEE * (net.by_template(pixels) - net.low) / (net.high - net.low)
@@ -285,5 +287,5 @@ def _whole(net: Response, image: Image, said: Callable[[Tensor], Tensor]) -> NDA
             part = said(around[:, :, y : y + high + 2 * margin, x : x + wide + 2 * margin])[0]
             row.append(part[:, margin : margin + high, margin : margin + wide])
         out.append(torch.cat(row, 2))
-    whole: NDArray[np.float32] = torch.cat(out, 1)[:, :height, :width].numpy()
-    return whole
+    whole = torch.cat(out, 1)[:, :height, :width]
+    return np.asarray(whole.numpy(), np.float32)
