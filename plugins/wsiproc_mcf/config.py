@@ -24,6 +24,9 @@ class SynthesisConfig(MethodConfig):
     """Part of a batch that is synthetic; 0 leaves it out (Table 3, "-syn")."""
     grow_um: float = Field(default=0.75, ge=0)
     """How far a confident nucleus is widened: it was cut inside its border."""
+    enlarge: tuple[float, float] = (1.0, 1.6)
+    """Least and most that a nucleus is enlarged by: so it keeps its own border, and samples have
+    nuclei of all sizes."""
     tile_um: float = Field(default=8.0, gt=0)
     """Edge of the squares of pure background that a sample is laid out with."""
     feather_um: float = Field(default=1.0, ge=0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from wsiproc_mcf.config import SynthesisConfig
@@ -18,6 +19,8 @@ from wsiproc_mcf.config import SynthesisConfig
 _LEAST_NUCLEI, _LEAST_TILES = 5, 4
 """Of an image that samples are made of: fewer would be the same sample again and again."""
 _MOST_TILES = 400
+_SIZES = 4
+"""In which nuclei are enlarged, in turn."""
 _TRIES = 4
 """Places tried for a nucleus before it is left out."""
 
@@ -86,7 +89,7 @@ def compose(
     per_px = (mpp / 1000) ** 2
     fewest, most = (density * per_px * size**2 for density in config.nuclei_per_mm2)
     for _ in range(round(rng.uniform(fewest, most))):
-        nucleus = turned(material.nuclei[rng.integers(len(material.nuclei))], rng)
+        nucleus = turned(material.nuclei[int(rng.integers(len(material.nuclei)))], rng)
         for _ in range(_TRIES):
             if paste(canvas, mask, nucleus, rng):
                 break
@@ -108,7 +111,7 @@ def lay_background(
     parts = np.zeros((*total.shape[:2], 1), np.float32)
     for row in range(count):
         for column in range(count):
-            tile = np.rot90(tiles[rng.integers(len(tiles))], int(rng.integers(4)))
+            tile = np.rot90(tiles[int(rng.integers(len(tiles)))], int(rng.integers(4)))
             at = np.s_[row * stride : row * stride + edge, column * stride : column * stride + edge]
             total[at] += weight2 * tile
             parts[at] += weight2
@@ -158,7 +161,7 @@ def _cutouts(
 ) -> list[Cutout]:
     grow, soft = config.grow_um / mpp, config.soft_um / mpp
     around = int(np.ceil(grow + 3 * soft)) + 1
-    found = []
+    found: list[Cutout] = []
     for number, span in enumerate(ndimage.find_objects(nuclei), 1):
         if span is None:
             continue
@@ -171,9 +174,23 @@ def _cutouts(
         if (mask & (core > 0) & (core != number)).any():
             continue
         mask = np.asarray(ndimage.binary_fill_holes(mask), np.bool_)
-        alpha = ndimage.gaussian_filter(mask.astype(np.float32), soft) if soft > 0 else mask * 1.0
-        found.append(Cutout(pixels[rows, columns], alpha.astype(np.float32), mask))
+        part = (len(found) % _SIZES) / (_SIZES - 1)
+        factor = config.enlarge[0] + part * (config.enlarge[1] - config.enlarge[0])
+        found.append(_enlarged(pixels[rows, columns], mask, factor, soft))
     return found
+
+
+def _enlarged(
+    pixels: NDArray[np.uint8], mask: NDArray[np.bool_], factor: float, soft: float
+) -> Cutout:
+    """A cutout `factor` times as large."""
+    if factor != 1:
+        height, width = (max(1, round(n * factor)) for n in mask.shape)
+        image, shape = Image.fromarray(pixels), Image.fromarray(mask.astype(np.uint8) * 255)
+        pixels = np.array(image.resize((width, height), Image.Resampling.BICUBIC), np.uint8)
+        mask = np.asarray(shape.resize((width, height), Image.Resampling.BILINEAR)) > 127
+    alpha = mask.astype(np.float32)
+    return Cutout(pixels, ndimage.gaussian_filter(alpha, soft) if soft > 0 else alpha, mask)
 
 
 def _tiles(

@@ -13,7 +13,7 @@ from wsiproc_mcf.synthesis import Material, compose, gather, lay_background, pas
 
 MPP = 0.5
 BLUE, PINK = (60, 40, 160), (240, 190, 210)
-HARD = SynthesisConfig(soft_um=0, grow_um=0)
+HARD = SynthesisConfig(soft_um=0, grow_um=0, enlarge=(1, 1))
 
 
 def _scene(grid: int = 4, spacing: int = 40, radius: int = 6):
@@ -44,7 +44,7 @@ def test_the_mask_is_exactly_what_was_pasted() -> None:
 
 
 def test_a_widened_nucleus_keeps_a_rim_of_its_own_surroundings() -> None:
-    config = SynthesisConfig(soft_um=0, grow_um=1.0)
+    config = SynthesisConfig(soft_um=0, grow_um=1.0, enlarge=(1, 1))
     pixels, mask = compose(_material(config), np.random.default_rng(0), 96, config, MPP)
     dark = (pixels == BLUE).all(-1)
     rim = (mask == 1) & ~dark
@@ -105,3 +105,12 @@ def test_turning_keeps_pixels_and_mask_together() -> None:
     for _ in range(8):
         nucleus = turned(material.nuclei[0], rng)
         assert np.array_equal((nucleus.pixels == BLUE).all(-1), nucleus.mask)
+
+
+def test_nuclei_are_enlarged_by_the_sizes_between() -> None:
+    plain = [n.mask.sum() for n in _material(HARD).nuclei]
+    config = HARD.model_copy(update={"enlarge": (1.0, 1.6)})
+    areas = [n.mask.sum() for n in _material(config).nuclei]
+    ratio = np.array(areas) / np.array(plain)
+    assert ratio.min() == pytest.approx(1.0)
+    assert ratio.max() == pytest.approx(1.6**2, rel=0.15)
