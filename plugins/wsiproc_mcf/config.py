@@ -22,9 +22,9 @@ class SynthesisConfig(MethodConfig):
 
     share: float = Field(default=0.5, ge=0, lt=1)
     """Part of a batch that is synthetic; 0 leaves it out (Table 3, "-syn")."""
-    grow_um: float = Field(default=0.75, ge=0)
+    grow_um: float = Field(default=0.25, ge=0)
     """How far a confident nucleus is widened: it was cut inside its border."""
-    enlarge: tuple[float, float] = (1.0, 1.6)
+    enlarge: tuple[float, float] = (1.0, 1.8)
     """Least and most that a nucleus is enlarged by: so it keeps its own border, and samples have
     nuclei of all sizes."""
     tile_um: float = Field(default=8.0, gt=0)
@@ -72,7 +72,9 @@ class MCFConfig(MethodConfig):
     """N: nuclei whose boxes are the only labels learnt from; ``--templates`` names one's own."""
     rounds: int = Field(default=2, ge=1, le=10)
     """How often the branches complement each other."""
-    filters: FilterConfig = FilterConfig(background_below=0.3)
+    filters: FilterConfig = FilterConfig(
+        background_below=0.3, template_um=6.0, scales=(0.5, 0.75, 1.0, 1.5, 2.0)
+    )
     mining: MiningConfig = MiningConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     segmentation: bool = True
@@ -82,24 +84,25 @@ class MCFConfig(MethodConfig):
     ``weighted`` ("+weig") weighs by the response."""
     confident_above: float = Field(default=0.5, ge=0, lt=1)
     """Response above which a detected nucleus is taught; one below it is unknown (a choice)."""
-    nucleus_weight: float = Field(default=1.0, gt=0)
-    """Of the mean over confident nuclei, against that over confident background."""
+    nucleus_weight: float = Field(default=0.3, gt=0)
+    """Of the mean over confident nuclei, against that over confident background.  1 outlines nuclei
+    too widely; the paper prints sums, by which every pixel would count the same."""
     self_finetuning: bool = True
     """Table 3, "-self": without it a round ends with its first stage."""
     self_nucleus: float = Field(default=0.6, gt=0, lt=1)
     """t2 of eq. 6: probability above which the network believes itself."""
     self_background: float = Field(default=0.4, gt=0, lt=1)
     """t3 of eq. 6: probability below which it does."""
-    width: int = Field(default=24, ge=4)
+    width: int = Field(default=16, ge=4)
     """Channels of the segmenter at full resolution."""
     poolings: int = Field(default=3, ge=1, le=5)
-    learn: Schedule = Schedule(steps=900, check_every=150)
+    learn: Schedule = Schedule(steps=800, check_every=100)
     """The first round's learning from pseudo masks and synthetic samples,"""
-    learn_again: Schedule = Schedule(steps=450, lr=1e-3, check_every=150)
+    learn_again: Schedule = Schedule(steps=400, lr=1e-3, check_every=100)
     """that of later rounds, which begin with the weights of the one before,"""
-    finetune: Schedule = Schedule(steps=150, lr=2e-4, check_every=75)
+    finetune: Schedule = Schedule(steps=120, lr=2e-4, check_every=60)
     """and self-finetuning."""
-    augmentation: Augmentation = Augmentation(litter=0)
+    augmentation: Augmentation = Augmentation(litter=0, scales=(0.85, 1.0, 1.2), beyond=0.3)
     unlabelled_share: float = Field(default=0.5, ge=0, lt=1)
     """Part of the crops from ``--unlabelled`` sets."""
     unscaled_mpp: float = Field(default=0.27, gt=0.05, lt=5)
