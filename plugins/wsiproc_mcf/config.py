@@ -129,8 +129,10 @@ PRESETS: Mapping[str, MCFConfig] = {
     "paper": MCFConfig(
         mpp=0.25,
         rounds=3,
-        filters=FilterConfig(),
+        filters=FilterConfig(template_um=8.0, weighting=True, weighting_of_crops=True),
         confident_above=0.0,
+        nucleus_weight=1.0,
+        synthesis=SynthesisConfig(grow_um=0.75, enlarge=(1.0, 1.3)),
         width=64,
         poolings=4,
         learn=Schedule(steps=4000, crop_px=256, lr=1e-4, check_every=500),

@@ -7,7 +7,7 @@ was killed goes on with the same bank and the same masks.
 from __future__ import annotations
 
 import copy
-import io
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,27 +17,24 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from wsiproc.errors import StoreError
-from wsiproc.methods import TrainingInputs, TrainingNote, TrainingStep
+from wsiproc.methods import TrainingInputs, TrainingNote, TrainingResumed, TrainingStep
 from wsiproc.training import checkpoint
 from wsiproc.training.curves import draw_curves
 from wsiproc.training.loop import Fitted, fit
-from wsiproc_mcf.centres import find_centres
 from wsiproc_mcf.config import MCFConfig
 from wsiproc_mcf.features import Statistics, measure_statistics
 from wsiproc_mcf.filters import Bank, cut_patch, make_bank
 from wsiproc_mcf.images import Images
+from wsiproc_mcf.masks import Masks, detected, load_masks, save_masks
 from wsiproc_mcf.mining import Box, Candidate, candidates, mined, nucleus_areas
 from wsiproc_mcf.pictures import bank_picture, masks_picture, write_picture
-from wsiproc_mcf.pseudo import pseudo_masks
-from wsiproc_mcf.response import calibrate, respond, template_responses
-from wsiproc_mcf.segmenter import Masks, believing, learning, probability, self_label
+from wsiproc_mcf.response import calibrate, template_responses
+from wsiproc_mcf.segmenter import believing, learning, probability, self_label
 from wsiproc_mcf.templates import describe
 
 _AROUND_UM = 40.0
 """Of a candidate's image, what is shown to the filters to hear whether they answer it."""
-_MIRRORED_UM = 16.0
-"""How far an image is continued before filters look at it."""
+_SAVE_SECONDS = 60.0
 _SHOWN = 6
 """Images on a round's picture of masks."""
 
@@ -121,55 +118,35 @@ def detect(
 ) -> list[Masks]:
     """Pseudo masks of every image (eq. 1 to 5), and pictures of them and of the bank."""
     folder = inputs.out / f"round-{number}"
-    path = folder / "masks.npz"
-    if not path.is_file():
-        stage = f"round {number}: detect"
-        found = []
-        for i, field in enumerate(images.fields):
-            found.append(detected(now.bank, field.normal, config))
-            inputs.listener(TrainingStep(stage, i + 1, len(images.fields), 0.0, 0.0))
-        _save_masks(path, found)
-        patches = [
-            cut_patch(images.fields[i].normal, box, config.filters, config.mpp)
-            for i, box in now.places
-        ]
-        write_picture(folder / "bank.png", bank_picture(patches, now.begun))
-        shown = _evenly(images, _SHOWN)
-        picture = masks_picture(
-            [(images.fields[i].normal, found[i].label, found[i].centres) for i in shown]
-        )
-        write_picture(folder / "pseudo_masks.png", picture)
-        count = sum(len(masks.centres) for masks in found)
-        known_px = sum(float((m.label >= 0).sum()) for m in found)
-        share = known_px / sum(m.nuclei.size for m in found)
-        text = (
-            f"{len(now.places)} templates find {count} nuclei; certain of {share:.0%} of the area"
-        )
-        inputs.listener(TrainingNote(stage, text))
-    return _load_masks(path)
-
-
-def detected(bank: Bank, pixels: NDArray[np.uint8], config: MCFConfig) -> Masks:
-    """Pseudo masks of one image, which goes on in its mirror image.
-
-    White around it would make a rim that looks like nuclei.
-    """
-    rim = round(_MIRRORED_UM / config.mpp)
-    height, width = pixels.shape[:2]
-    around = np.pad(pixels, ((rim, rim), (rim, rim), (0, 0)), mode="symmetric")
-    response = respond(bank, around)
-    centres = find_centres(response, config.filters, config.mpp)
-    masks = pseudo_masks(response, centres, around, config.filters, config.mpp)
-    taught = np.concatenate([[False], centres.response >= config.confident_above])
-    inner = np.s_[rim : rim + height, rim : rim + width]
-    xy = centres.xy - rim
-    within = (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)
-    return Masks(
-        nuclei=np.where(taught[masks.nuclei], masks.nuclei, 0)[inner].astype(np.int32),
-        background=masks.background[inner],
-        response=(np.clip(response[inner], 0, 1) * 255 + 0.5).astype(np.uint8),
-        centres=xy[within],
-    )
+    path, begun = folder / "masks.npz", folder / "masks-begun.npz"
+    if path.is_file():
+        return load_masks(path)
+    stage, count = f"round {number}: detect", len(images.fields)
+    found = load_masks(begun) if begun.is_file() else []
+    if found:
+        inputs.listener(TrainingResumed(stage, len(found), count))
+    first, start, saved = len(found), time.monotonic(), time.monotonic()
+    for i in range(first, count):
+        found.append(detected(now.bank, images.fields[i].normal, config))
+        left = (time.monotonic() - start) / (i + 1 - first) * (count - i - 1)
+        inputs.listener(TrainingStep(stage, i + 1, count, 0.0, left))
+        if time.monotonic() - saved > _SAVE_SECONDS:
+            save_masks(begun, found)
+            saved = time.monotonic()
+    patches = [
+        cut_patch(images.fields[i].normal, box, config.filters, config.mpp) for i, box in now.places
+    ]
+    write_picture(folder / "bank.png", bank_picture(patches, now.begun))
+    shown = [(images.fields[i].normal, found[i]) for i in _evenly(images, _SHOWN)]
+    picture = masks_picture([(pixels, m.label, m.centres) for pixels, m in shown])
+    write_picture(folder / "pseudo_masks.png", picture)
+    save_masks(path, found)
+    begun.unlink(missing_ok=True)
+    nuclei = sum(len(m.centres) for m in found)
+    share = sum(float((m.label >= 0).sum()) for m in found) / sum(m.nuclei.size for m in found)
+    said = f"{len(now.places)} templates find {nuclei} nuclei; certain of {share:.0%} of the area"
+    inputs.listener(TrainingNote(stage, said))
+    return load_masks(path)
 
 
 def learn(
@@ -307,29 +284,3 @@ def _evenly(images: Images, count: int) -> list[int]:
         return [indices[round(k)] for k in np.linspace(0, len(indices) - 1, n)] if n else []
 
     return spread(ours, min(len(ours), count - more)) + spread(others, more)
-
-
-def _save_masks(path: Path, masks: Sequence[Masks]) -> None:
-    buffer = io.BytesIO()
-    arrays: dict[str, NDArray[np.generic]] = {}
-    for i, m in enumerate(masks):
-        arrays[f"nuclei{i}"], arrays[f"background{i}"] = m.nuclei, np.packbits(m.background)
-        arrays[f"response{i}"], arrays[f"centres{i}"] = m.response, m.centres
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    checkpoint.write_atomically(path, buffer.getvalue())
-
-
-def _load_masks(path: Path) -> list[Masks]:
-    try:
-        with np.load(path) as kept:
-            found = []
-            for i in range(len(kept.files) // 4):
-                nuclei = kept[f"nuclei{i}"]
-                bits = np.unpackbits(kept[f"background{i}"], count=nuclei.size)
-                background = bits.reshape(nuclei.shape).astype(bool)
-                found.append(Masks(nuclei, background, kept[f"response{i}"], kept[f"centres{i}"]))
-            return found
-    except (OSError, ValueError, KeyError):
-        raise StoreError(
-            f"{path.parent.name}/{path.name} is damaged; remove it to detect again"
-        ) from None

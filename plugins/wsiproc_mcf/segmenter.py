@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -20,37 +19,10 @@ from wsiproc.training.nets import ResidualUNet, as_input, predict
 from wsiproc_mcf.config import MCFConfig
 from wsiproc_mcf.images import Field, Images
 from wsiproc_mcf.losses import confidence, cross_entropy, weighted
+from wsiproc_mcf.masks import Masks
 from wsiproc_mcf.synthesis import Material, compose, gather
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Masks:
-    """What is thought of one image before the segmenter learns from it.
-
-    Parameters
-    ----------
-    nuclei
-        ``[h, w]`` int32 label map: confident nuclei, I_nc of eq. 5.
-    background
-        ``[h, w]`` bool: confident background, I_bg.
-    response
-        ``[h, w]`` uint8, 255 for 1: S~ of the detection.
-    centres
-        ``[n, 2]`` (x, y) px: what was detected.
-    """
-
-    nuclei: NDArray[np.int32]
-    background: NDArray[np.bool_]
-    response: NDArray[np.uint8]
-    centres: NDArray[np.float64]
-
-    @property
-    def label(self) -> NDArray[np.float32]:
-        """``[h, w]``: 1 in nuclei, 0 in background, `IGNORE` elsewhere."""
-        known = np.where(self.background, 0.0, IGNORE)
-        return np.where(self.nuclei > 0, 1.0, known).astype(np.float32)
 
 
 def learning(
