@@ -61,7 +61,8 @@ class Images:
     assumed
         mpp of those that don't say theirs.
     fields
-        The train splits.
+        The train splits, less the unlabelled images whose stain cannot be brought to the others':
+        filters see all of a purple image as nuclei.
     check
         Val images of ``--data``: sample and raw ``[h, w, 3]`` uint8 at the network's mpp.
     stain_target
@@ -121,19 +122,27 @@ def look(config: MCFConfig, inputs: TrainingInputs) -> Images:
     if not told:
         raise ConfigError("haematoxylin and eosin cannot be told apart in the images of --data")
     aim = np.median(told, axis=0)
-    normal = [brought_to(aim, source, image) for source, image in zip(own, raw, strict=True)]
+    fields = []
+    for (sample, mpp, pixels, labelled), source in zip(read, own, strict=True):
+        normal = brought_to(aim, source, pixels)
+        if normal is not None or labelled:
+            seen_as = pixels if normal is None else normal
+            fields.append(Field(sample, mpp, pixels, seen_as, labelled))
+    left_out = len(read) - len(fields)
+    if left_out:
+        said = f"{left_out} unlabelled images of {len(read)} in all have another stain: left out"
+        inputs.listener(TrainingNote("data", said))
+    kept = {id(field.sample) for field in fields}
+    for dataset, _ in sets:
+        if dataset.name in seen and not any(id(s) in kept for s in dataset.samples):
+            del seen[dataset.name]
     return Images(
         sets=tuple(dataset for dataset, _ in sets),
         seen=seen,
         assumed=assumed,
-        fields=tuple(
-            Field(sample, mpp, pixels, same, labelled)
-            for (sample, mpp, pixels, labelled), same in zip(read, normal, strict=True)
-        ),
+        fields=tuple(fields),
         check=tuple(check),
-        stain_target=stain_target(
-            [n for n, (*_, labelled) in zip(normal, read, strict=True) if labelled], config.mpp
-        ),
+        stain_target=stain_target([f.normal for f in fields if f.labelled], config.mpp),
     )
 
 
@@ -155,16 +164,20 @@ def stain_of(image: NDArray[np.uint8], mpp: float) -> NDArray[np.float64] | None
 
 def brought_to(
     aim: NDArray[np.float64], source: NDArray[np.float64] | None, image: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """`image` with the stain `aim` in place of `source`; unchanged where that was told wrongly."""
+) -> NDArray[np.uint8] | None:
+    """`image` with the stain `aim` in place of `source`.
+
+    None where the two are not alike: haematoxylin and eosin were told apart wrongly, or are
+    something else.
+    """
     if source is None:
-        return image
+        return None
     strong, wanted = np.linalg.norm(source, axis=1), np.linalg.norm(aim, axis=1)
     if strong.min() < 1e-3:
-        return image
+        return None
     unit = aim / wanted[:, None]
     if ((source / strong[:, None]) * unit).sum(axis=1).min() < _LEAST_COSINE:
-        return image
+        return None
     gain = np.clip(wanted / strong, *_GAIN)
     matrix = np.linalg.pinv(source) @ (unit * (gain * strong)[:, None])
     return (apply_stain(image, matrix.astype(np.float32)) + 0.5).astype(np.uint8)
