@@ -31,12 +31,12 @@ class FilterConfig(MethodConfig):
     """File of the 32768 x 10 table of colour names, for `colour` ``names``; none ships."""
     colour_weight: float = Field(default=3.0, ge=0)
     """Standard deviation of the colour channels together, against 1 of the gradients."""
-    template_um: float = Field(default=4.0, gt=0)
+    template_um: float = Field(default=5.0, gt=0)
     """Edge that the nucleus' box is brought to at scale 1."""
     context: float = Field(default=2.0, ge=1)
     """Edge of the patch that a filter is learnt from, against that of the box: the Hann window
     darkens its rim."""
-    scales: tuple[float, ...] = (0.6, 0.8, 1.0, 1.25, 1.5)
+    scales: tuple[float, ...] = (0.6, 0.8, 1.0, 1.3, 1.7)
     """Sizes that each template is resized to (K of them; the paper does not say which)."""
     crops: tuple[float, ...] = (1.0, 0.75, 0.5)
     """Central parts of each filter (U of them; the paper does not say which)."""
@@ -47,15 +47,17 @@ class FilterConfig(MethodConfig):
     weighting_of_crops: bool = False
     """Whether G of eq. 2 weighs the responses of crops,"""
     weighting: bool = False
-    """and that of a scale."""
+    """and that of a scale.  As the paper has it, but a zero sum over a filter's width takes away
+    from a nucleus what its neighbours say: crowded ones are lost.  The filters, being ridge
+    regressions, sum to little as they are."""
     weight_sigma: float = Field(default=0.1, gt=0)
     """Standard deviation of G's Gaussian, against the filter's edge."""
     weight_sum: Literal["zero", "one"] = "zero"
     """What G sums to; zero in the paper."""
     top_t: int = Field(default=3, ge=1)
     """T of eq. 2."""
-    top_h: int = Field(default=3, ge=1)
-    """H of eq. 3."""
+    top_h: int = Field(default=6, ge=1)
+    """H of eq. 3; 3 in the paper."""
     cropped_fusion: bool = True
     """Table 3: without it, the whole filter alone."""
     scale_fusion: bool = True
@@ -74,7 +76,8 @@ class FilterConfig(MethodConfig):
     """Mean fall about a centre, on the response's scale, that is enough."""
     peak_radius_um: float = Field(default=2.0, gt=0)
     """A centre has the largest gradient within this distance."""
-    background_below: float = Field(default=0.4, gt=0, lt=1)
-    """t1 of eq. 5."""
+    background_below: float = Field(default=0.3, gt=0, lt=1)
+    """t1 of eq. 5; .4 in the paper, by which more than a tenth of what nuclei cover would be
+    taught to be background."""
     nucleus_above: float = Field(default=0.8, gt=0, lt=1)
     """Part of its centre's response above which a pixel belongs to a nucleus (eq. 5)."""

@@ -32,8 +32,9 @@ _TAILS = (0.5, 99.5)
 """Percentiles of the training images' fused response that become 0 and `KNEE`."""
 _FLAT = 1e-3
 """A bank whose answers differ by less hears rounding, not tissue."""
-_BLOCK = 256
-"""Cells along the edge of what is transformed at once."""
+_BLOCK = 128
+"""Cells along the edge of what is looked at in one go: always as many, so that the transforms of
+kernels are made once."""
 
 
 class Response(nn.Module):
@@ -119,6 +120,9 @@ class Filters(nn.Module):
             for w in (weights if config.weighting_of_crops else [])
         )
         self.weight = nn.Parameter(whole, requires_grad=False) if config.weighting else None
+        self.spectra: dict[tuple[int, int, int], Tensor] = {}
+        """By crop and size of the transform: made once, they leave of the cost of a filter little
+        more than a product."""
 
     @property
     def reach(self) -> int:
@@ -128,13 +132,20 @@ class Filters(nn.Module):
 
     def forward(self, seen: Tensor) -> Tensor:
         """See the class."""
-        correlate = correlated if self.path == "direct" else correlated_by_fft
-        fused = highest(
-            (self._weighted(correlate(seen, k), i) for i, k in enumerate(self.kernels)),
-            self.top,
-            len(self.kernels),
-        )
+        crops = range(len(self.kernels))
+        fused = highest((self._crop(seen, i) for i in crops), self.top, len(crops))
         return fused if self.weight is None else _each(fused, self.weight)
+
+    def _crop(self, seen: Tensor, crop: int) -> Tensor:
+        kernels = self.kernels[crop]
+        if self.path == "direct":
+            return self._weighted(correlated(seen, kernels), crop)
+        around = _bordered(seen, kernels.shape[-1])
+        rows, columns = around.shape[-2:]
+        if (crop, rows, columns) not in self.spectra:
+            self.spectra[crop, rows, columns] = spectrum(kernels, (rows, columns))
+        maps = correlated_by_fft(around, self.spectra[crop, rows, columns])
+        return self._weighted(maps[..., : seen.shape[-2], : seen.shape[-1]], crop)
 
     def _weighted(self, maps: Tensor, crop: int) -> Tensor:
         return _each(maps, self.weights[crop]) if len(self.weights) else maps
@@ -196,15 +207,20 @@ def correlated(seen: Tensor, kernels: Tensor) -> Tensor:
     return functional.conv2d(_bordered(seen, size), kernels)
 
 
-def correlated_by_fft(seen: Tensor, kernels: Tensor) -> Tensor:
-    """The same by Fourier transforms: every plane is transformed once for all filters."""
-    size, (height, width) = kernels.shape[-1], seen.shape[-2:]
-    around = _bordered(seen, size)
-    shape = (around.shape[-2], around.shape[-1])
-    planes = torch.fft.rfft2(around)
-    filters = torch.fft.rfft2(kernels, s=shape).conj()
-    product = torch.einsum("nchw,kchw->nkhw", planes, filters)
-    maps: Tensor = torch.fft.irfft2(product, s=shape)[..., :height, :width]
+def spectrum(kernels: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Of ``[N, C, s, s]`` kernels, for transforms of `shape`: ``[rows, columns, C, N]``."""
+    return torch.fft.rfft2(kernels, s=shape).conj().permute(2, 3, 1, 0).contiguous()
+
+
+def correlated_by_fft(seen: Tensor, of_kernels: Tensor) -> Tensor:
+    """The same by Fourier transforms: every plane is transformed once for all filters.
+
+    What is right begins at the first pixel, as nothing is added to the borders here, and ends an
+    edge of the kernels before the last: the rest has wrapped around.
+    """
+    planes = torch.fft.rfft2(seen).permute(2, 3, 0, 1).contiguous()
+    product = torch.matmul(planes, of_kernels).permute(2, 3, 0, 1).contiguous()
+    maps: Tensor = torch.fft.irfft2(product, s=seen.shape[-2:])
     return maps
 
 
@@ -240,7 +256,7 @@ def calibrate(bank: Bank, images: Sequence[Image]) -> Bank:
     """
     if not images:
         raise ConfigError("a filter bank is calibrated on at least one image")
-    net = Response(bank, "direct").eval()
+    net = Response(bank, "fft")
     seen = np.concatenate([_whole(net, image, net.loudness).ravel()[::4] for image in images])
     # What it was brought to before, undone: the percentiles are those of the fused response.
     begin, end = bank.range
@@ -250,15 +266,18 @@ def calibrate(bank: Bank, images: Sequence[Image]) -> Bank:
     return replace(bank, range=(low, high))
 
 
-def respond(bank: Bank, image: Image, path: Way = "direct") -> NDArray[np.float32]:
-    """S~ of one stain-normalised image of any size: ``[h, w]`` float32, 0 to 1."""
-    net = Response(bank, path).eval()
+def respond(of: Bank | Response, image: Image) -> NDArray[np.float32]:
+    """S~ of one stain-normalised image of any size: ``[h, w]`` float32, 0 to 1.
+
+    For many images, give ``Response(bank, "fft")``, which keeps what it has worked out.
+    """
+    net = of if isinstance(of, Response) else Response(of)
     return np.asarray(_whole(net, image, net)[0])
 
 
-def template_responses(bank: Bank, image: Image) -> NDArray[np.float32]:
+def template_responses(of: Bank | Response, image: Image) -> NDArray[np.float32]:
     """What each template alone says, on the scale of `respond`: ``[N, h, w]`` float32."""
-    net = Response(bank, "direct").eval()
+    net = of if isinstance(of, Response) else Response(of)
 
     def said(pixels: Tensor) -> Tensor:
         loud = KNEE * (net.by_template(pixels) - net.low) / (net.high - net.low)
@@ -271,21 +290,18 @@ def template_responses(bank: Bank, image: Image) -> NDArray[np.float32]:
 def _whole(net: Response, image: Image, said: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
     """``[c, h, w]`` of an image of any size, which goes on in white, as a slide does."""
     height, width = image.shape[:2]
+    edge = _BLOCK * net.features.cell
     margin = -(-net.reach // net.features.cell) * net.features.cell
-    cell, edge = net.features.cell, _BLOCK * net.features.cell
-    rows, columns = (-(-n // cell) * cell for n in (height, width))
+    below, beside = -height % edge, -width % edge
     around = functional.pad(
-        tensor_of(image),
-        (margin, margin + columns - width, margin, margin + rows - height),
-        value=255.0,
+        tensor_of(image), (margin, margin + beside, margin, margin + below), value=255.0
     )
-    out: list[Tensor] = []
-    for y in range(0, rows, edge):
+    rows = []
+    for y in range(0, height, edge):
         row = []
-        for x in range(0, columns, edge):
-            high, wide = min(edge, rows - y), min(edge, columns - x)
-            part = said(around[:, :, y : y + high + 2 * margin, x : x + wide + 2 * margin])[0]
-            row.append(part[:, margin : margin + high, margin : margin + wide])
-        out.append(torch.cat(row, 2))
-    whole = torch.cat(out, 1)[:, :height, :width]
+        for x in range(0, width, edge):
+            block = around[:, :, y : y + edge + 2 * margin, x : x + edge + 2 * margin]
+            row.append(said(block)[0, :, margin : margin + edge, margin : margin + edge])
+        rows.append(torch.cat(row, 2))
+    whole = torch.cat(rows, 1)[:, :height, :width]
     return np.asarray(whole.numpy(), np.float32)

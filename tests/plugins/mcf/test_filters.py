@@ -22,6 +22,7 @@ from wsiproc_mcf.response import (  # noqa: E402
     highest,
     peak_weight,
     respond,
+    spectrum,
     squashed,
     template_responses,
     unsquashed,
@@ -69,7 +70,10 @@ def test_correlating_by_fourier_transforms_is_correlating(
     seen, kernels = torch.randn(2, 3, *shape), torch.randn(4, 3, size, size)
     direct = correlated(seen, kernels)
     assert direct.shape == (2, 4, *shape)
-    assert torch.allclose(correlated_by_fft(seen, kernels), direct, atol=1e-4)
+    before, after = size // 2, (size - 1) // 2
+    around = functional.pad(seen, (before, after, before, after))
+    said = correlated_by_fft(around, spectrum(kernels, tuple(around.shape[-2:])))
+    assert torch.allclose(said[..., : shape[0], : shape[1]], direct, atol=1e-4)
 
 
 @pytest.mark.parametrize("top", [1, 3, 7, 9])
@@ -81,9 +85,21 @@ def test_the_running_highest_are_those_of_a_sort(top: int) -> None:
 
 
 def test_both_paths_give_the_same_response(bank: Bank, drawing) -> None:
-    direct = respond(bank, drawing[0], "direct")
-    assert direct.shape == drawing[1].shape
-    assert np.abs(direct - respond(bank, drawing[0], "fft")).max() < 1e-4
+    direct, transformed = Response(bank), Response(bank, "fft")
+    wanted = respond(direct, drawing[0])
+    assert wanted.shape == drawing[1].shape
+    for _ in range(2):
+        assert np.abs(respond(transformed, drawing[0]) - wanted).max() < 1e-4
+
+
+def test_an_image_larger_than_a_block_is_seen_whole(bank: Bank, drawing) -> None:
+    wide = np.tile(drawing[0], (2, 2, 1))
+    net = Response(bank)
+    said = respond(net, wide)
+    with torch.no_grad():
+        at_once = net(functional.pad(tensor_of(wide), (64,) * 4, value=255.0))[0, 0, 64:-64, 64:-64]
+    assert said.shape == wide.shape[:2]
+    assert np.abs(said - at_once.numpy()).max() < 1e-4
 
 
 @pytest.mark.parametrize(
