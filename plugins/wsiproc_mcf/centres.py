@@ -21,7 +21,7 @@ from wsiproc_mcf.response import squashed, unsquashed
 
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
 """(dy, dx) of r = 1 ... 8; diagonal steps are longer by the root of 2, as printed."""
-_CERTAIN = 0.01
+_CERTAIN = 0.02
 """Fall in the least of the directions from which on a centre is one: below, it fades, so that
 arithmetic's last bits decide nothing."""
 

@@ -29,7 +29,7 @@ class FilterConfig(MethodConfig):
     """and which colours; the paper has HOG and colour names."""
     colour_names: str = ""
     """File of the 32768 x 10 table of colour names, for `colour` ``names``; none ships."""
-    colour_weight: float = Field(default=3.0, ge=0)
+    colour_weight: float = Field(default=1.5, ge=0)
     """Standard deviation of the colour channels together, against 1 of the gradients."""
     template_um: float = Field(default=5.0, gt=0)
     """Edge that the nucleus' box is brought to at scale 1."""

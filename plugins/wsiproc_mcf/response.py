@@ -209,7 +209,8 @@ def correlated(seen: Tensor, kernels: Tensor) -> Tensor:
 
 def spectrum(kernels: Tensor, shape: tuple[int, int]) -> Tensor:
     """Of ``[N, C, s, s]`` kernels, for transforms of `shape`: ``[rows, columns, C, N]``."""
-    return torch.fft.rfft2(kernels, s=shape).conj().permute(2, 3, 1, 0).contiguous()
+    transformed: Tensor = torch.fft.rfft2(kernels, s=shape).conj()
+    return transformed.permute(2, 3, 1, 0).contiguous()
 
 
 def correlated_by_fft(seen: Tensor, of_kernels: Tensor) -> Tensor:
