@@ -72,9 +72,7 @@ class MCFConfig(MethodConfig):
     """N: nuclei whose boxes are the only labels learnt from; ``--templates`` names one's own."""
     rounds: int = Field(default=2, ge=1, le=10)
     """How often the branches complement each other."""
-    filters: FilterConfig = FilterConfig(
-        background_below=0.3, template_um=6.0, scales=(0.5, 0.75, 1.0, 1.5, 2.0)
-    )
+    filters: FilterConfig = FilterConfig()
     mining: MiningConfig = MiningConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     segmentation: bool = True
@@ -111,7 +109,7 @@ class MCFConfig(MethodConfig):
     """Edge of the square over which probabilities are averaged to find centres."""
     largest_nucleus_um: float = Field(default=25.0, gt=0)
     """Longest nucleus that is outlined whole; longer ones cost halo."""
-    windows: tuple[int, ...] = (1024, 512, 2048)
+    windows: tuple[int, ...] = (1280, 512, 1024)
     """Edges of the windows the models may be run with, preferred one first."""
 
 

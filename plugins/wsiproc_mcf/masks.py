@@ -15,9 +15,8 @@ from wsiproc.training import checkpoint
 from wsiproc.training.labels import IGNORE
 from wsiproc_mcf.centres import find_centres
 from wsiproc_mcf.config import MCFConfig
-from wsiproc_mcf.filters import Bank
 from wsiproc_mcf.pseudo import pseudo_masks
-from wsiproc_mcf.response import respond
+from wsiproc_mcf.response import Response, respond
 
 _MIRRORED_UM = 16.0
 """How far an image is continued before filters look at it."""
@@ -51,7 +50,7 @@ class Masks:
         return np.where(self.nuclei > 0, 1.0, known).astype(np.float32)
 
 
-def detected(bank: Bank, pixels: NDArray[np.uint8], config: MCFConfig) -> Masks:
+def detected(filters: Response, pixels: NDArray[np.uint8], config: MCFConfig) -> Masks:
     """Pseudo masks of one image, which goes on in its mirror image.
 
     White around it would make a rim that looks like nuclei.
@@ -59,7 +58,7 @@ def detected(bank: Bank, pixels: NDArray[np.uint8], config: MCFConfig) -> Masks:
     rim = round(_MIRRORED_UM / config.mpp)
     height, width = pixels.shape[:2]
     around = np.pad(pixels, ((rim, rim), (rim, rim), (0, 0)), mode="symmetric")
-    response = respond(bank, around)
+    response = respond(filters, around)
     centres = find_centres(response, config.filters, config.mpp)
     masks = pseudo_masks(response, centres, around, config.filters, config.mpp)
     taught = np.concatenate([[False], centres.response >= config.confident_above])

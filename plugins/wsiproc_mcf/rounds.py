@@ -28,7 +28,7 @@ from wsiproc_mcf.images import Images
 from wsiproc_mcf.masks import Masks, detected, load_masks, save_masks
 from wsiproc_mcf.mining import Box, Candidate, candidates, mined, nucleus_areas
 from wsiproc_mcf.pictures import bank_picture, masks_picture, write_picture
-from wsiproc_mcf.response import calibrate, template_responses
+from wsiproc_mcf.response import Response, calibrate, template_responses
 from wsiproc_mcf.segmenter import believing, learning, probability, self_label
 from wsiproc_mcf.templates import describe
 
@@ -125,9 +125,10 @@ def detect(
     found = load_masks(begun) if begun.is_file() else []
     if found:
         inputs.listener(TrainingResumed(stage, len(found), count))
+    filters = Response(now.bank, "fft")
     first, start, saved = len(found), time.monotonic(), time.monotonic()
     for i in range(first, count):
-        found.append(detected(now.bank, images.fields[i].normal, config))
+        found.append(detected(filters, images.fields[i].normal, config))
         left = (time.monotonic() - start) / (i + 1 - first) * (count - i - 1)
         inputs.listener(TrainingStep(stage, i + 1, count, 0.0, left))
         if time.monotonic() - saved > _SAVE_SECONDS:
