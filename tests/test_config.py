@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from wsiproc.config import Execution, RunConfig, Science, canonical, read_config
+from wsiproc.config import Execution, RunConfig, Science, read_config
 from wsiproc.errors import ConfigError
+from wsiproc.frozen import canonical
 
 SQUARE = [[0, 0], [9, 0], [9, 9]]
 

@@ -12,7 +12,7 @@ import shapely
 
 from wsiproc.errors import ConfigError
 from wsiproc.evaluate import box_centres, evaluate, rasterised
-from wsiproc.slide._drawn import drawn_dataset
+from wsiproc.slide._drawn_dataset import drawn_dataset
 
 
 @pytest.fixture(scope="module")

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsiproc import pipeline
-from wsiproc.card import Card, MaskPost, NucleusClass
 from wsiproc.cluster import Done, Failed, run_slides
 from wsiproc.config import Execution, RunConfig, Science
-from wsiproc.errors import ConfigError, StoreError
-from wsiproc.geometry import Frame
-from wsiproc.nuclei import Nuclei
+from wsiproc.errors import StoreError
 from wsiproc.plan import Job
 from wsiproc.progress import Listener, unheard
-from wsiproc.slide import fingerprint, open_slide
-from wsiproc.slide._drawn import BAND_PX, Drawing, draw_slide, true_nuclei
+from wsiproc.slide import open_slide
+from wsiproc.slide.naming import checked_id, named
 from wsiproc.store.manifest import read_manifest
-from wsiproc.store.schema import Provenance
-from wsiproc.store.tables import write_nuclei
 from wsiproc.workbench import Workbench
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
-__all__ = ["DrawnSample", "Result", "draw_sample", "open_slide", "preview", "read_nuclei", "run"]
+__all__ = ["Result", "open_slide", "preview", "read_nuclei", "run"]
 
 IN_PROCESS = RunConfig(execution=Execution(workers=0))
 """From Python a run works in the caller's process, unless it asks for workers: new processes
@@ -154,110 +147,6 @@ def _job(
         execution=settings.execution,
         replace=replace,
     )
-
-
-def named(slide: Path) -> str:
-    """The default id of a slide: its file's stem, made safe for paths and keys."""
-    stem = slide.name.removesuffix("".join(slide.suffixes[-2:] if ".ome" in slide.suffixes else []))
-    stem = stem if stem != slide.name else slide.stem
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-")[:100]
-    return safe or "slide"
-
-
-def checked_id(slide_id: str) -> str:
-    """`slide_id` if it can be a folder's name and part of a task's key.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", slide_id):
-        raise ConfigError(
-            "a slide id has 1 to 100 letters, digits, '.', '_' or '-', and begins with a letter "
-            "or digit"
-        )
-    return slide_id
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnSample:
-    """A drawn slide, the GeoParquet of its true outlines, and how many those are."""
-
-    slide: Path
-    truth: Path
-    nuclei: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Band:
-    """The true nuclei of some rows of a drawing."""
-
-    drawing: Drawing
-    y0: int
-    y1: int
-
-    def load(self) -> Nuclei:
-        return true_nuclei(self.drawing, self.y0, self.y1)
-
-
-def draw_sample(
-    out: str | Path, *, width: int, height: int, seed: int = 0, mpp: float = 0.25
-) -> DrawnSample:
-    """Draw a slide of H&E-like tissue, and write its nuclei beside it as ``OUT.nuclei.parquet``.
-
-    Parameters
-    ----------
-    out
-        The TIFF to write.
-    width, height
-        Its size, px.
-    seed
-        Another seed draws another slide.
-    mpp
-        µm per px.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be written.
-    """
-    path = Path(out)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        drawn = draw_slide(path, width=width, height=height, seed=seed, mpp=mpp)
-    except OSError as error:
-        raise StoreError(f"the slide cannot be written: {error.strerror}") from None
-    drawing = drawn.drawing
-    frame = Frame.covering((width, height), (mpp, mpp), (1.0, 1.0))
-    card = Card(
-        name="drawn",
-        method="drawn",
-        kind="mask",
-        mpp=mpp,
-        step=1,
-        windows=(1,),
-        margin=0,
-        largest_nucleus_um=30.0,
-        classes=(NucleusClass(name="nucleus", color=(96, 48, 160)),),
-        post=MaskPost(threshold=0.5, chosen_on="drawn"),
-        local=True,
-    )
-    provenance = Provenance(
-        slide_id=named(path),
-        slide_sha256=fingerprint(path),
-        level0_size=(width, height),
-        mpp_source="file",
-        bounds_offset=(0, 0),
-        model_sha256="",
-        params_sha256="",
-    )
-    bands = [_Band(drawing, y, min(y + BAND_PX, height)) for y in range(0, height, BAND_PX)]
-    truth = path.with_name(f"{path.name}.nuclei.parquet")
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        written = write_nuclei(Path(scratch), bands, frame=frame, card=card, provenance=provenance)
-        (Path(scratch) / "nuclei.parquet").replace(truth)
-    return DrawnSample(path, truth, written.nuclei)
 
 
 def read_nuclei(result: str | Path) -> GeoDataFrame:

@@ -11,9 +11,10 @@ import math
 import tomllib
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from wsiproc.errors import ModelError
+from wsiproc.frozen import Frozen, canonical, faults
 
 METADATA_KEY = "wsiproc"
 SCHEMA_VERSION = 1
@@ -22,11 +23,7 @@ Kind = Literal["points", "mask", "hover", "instances"]
 Activation = Literal["none", "sigmoid", "softmax"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class NucleusClass(_Frozen):
+class NucleusClass(Frozen):
     """One class of nuclei; its index on the card is its `class_id`."""
 
     name: str = Field(min_length=1, max_length=64)
@@ -34,7 +31,7 @@ class NucleusClass(_Frozen):
     """Red, green, blue, 0 to 255."""
 
 
-class PointsPost(_Frozen):
+class PointsPost(Frozen):
     """Peaks of a probability map become centroids (`decode.points`)."""
 
     kind: Literal["points"] = "points"
@@ -45,7 +42,7 @@ class PointsPost(_Frozen):
     """The data and split on which these constants were chosen."""
 
 
-class MaskPost(_Frozen):
+class MaskPost(Frozen):
     """Probabilities, and a map of centres where there is one, become outlines (`decode.mask`)."""
 
     kind: Literal["mask"] = "mask"
@@ -62,7 +59,7 @@ class MaskPost(_Frozen):
     chosen_on: str
 
 
-class HoverPost(_Frozen):
+class HoverPost(Frozen):
     """Nuclear pixels and distances to the centre, after HoVer-Net (Graham 2019, sec. 3.2)."""
 
     kind: Literal["hover"] = "hover"
@@ -73,7 +70,7 @@ class HoverPost(_Frozen):
     chosen_on: str
 
 
-class InstancesPost(_Frozen):
+class InstancesPost(Frozen):
     """Boxes with 28 x 28 masks."""
 
     kind: Literal["instances"] = "instances"
@@ -86,7 +83,7 @@ class InstancesPost(_Frozen):
 Post = Annotated[PointsPost | MaskPost | HoverPost | InstancesPost, Field(discriminator="kind")]
 
 
-class ModelInput(_Frozen):
+class ModelInput(Frozen):
     """How the network wants its pixels; the defaults are wsiproc's own contract."""
 
     name: str = "image"
@@ -106,7 +103,7 @@ class ModelInput(_Frozen):
         return self == ModelInput(name=self.name)
 
 
-class ModelOutput(_Frozen):
+class ModelOutput(Frozen):
     """Where one of wsiproc's maps comes from in a foreign graph."""
 
     name: str
@@ -117,7 +114,7 @@ class ModelOutput(_Frozen):
     """The channels to keep, in order; empty keeps all."""
 
 
-class TrainingSet(_Frozen):
+class TrainingSet(Frozen):
     """Data a model has seen."""
 
     name: str
@@ -128,7 +125,7 @@ class TrainingSet(_Frozen):
     note: str = ""
 
 
-class Card(_Frozen):
+class Card(Frozen):
     """What a model is, how to feed it, and what may be done with it (DESIGN 3.2)."""
 
     schema_version: Literal[1] = 1
@@ -197,7 +194,7 @@ class Card(_Frozen):
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return canonical(self)
 
 
 def card_from_json(text: str) -> Card:
@@ -242,8 +239,4 @@ def _checked(fields: dict[str, Any]) -> Card:
     try:
         return Card.model_validate(fields)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc']) or 'card'}: {e['msg']}"
-            for e in error.errors()
-        )
-        raise ModelError(f"the model's card is not valid: {wrong}") from None
+        raise ModelError(f"the model's card is not valid: {faults(error, 'card')}") from None

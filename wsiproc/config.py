@@ -5,21 +5,14 @@ The only reader of run TOML.  Precedence: command line, then file, then defaults
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from wsiproc.errors import ConfigError
+from wsiproc.frozen import Frozen, faults
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -28,11 +21,7 @@ Outline = tuple[Ring, ...]
 """A polygon: its outer ring, then its holes."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Science(_Frozen):
+class Science(Frozen):
     """Settings that change which nuclei come out; part of the job key."""
 
     mpp: float | None = Field(default=None, ge=0.05, le=5)
@@ -70,7 +59,7 @@ def _is_ring(part: Any) -> bool:
         return False
 
 
-class Execution(_Frozen):
+class Execution(Frozen):
     """Settings that change how fast and where, never which nuclei."""
 
     device: Device = "auto"
@@ -93,7 +82,7 @@ class Execution(_Frozen):
     """A tile that takes longer is taken for hung, and its worker is ended."""
 
 
-class RunConfig(_Frozen):
+class RunConfig(Frozen):
     """All settings of a run but the slide, the model and the place of the result."""
 
     science: Science = Science()
@@ -104,11 +93,6 @@ class RunConfig(_Frozen):
         if self.execution.scheduler and self.execution.workers is not None:
             raise ValueError("--workers makes workers here, --scheduler uses workers elsewhere")
         return self
-
-
-def canonical(model: BaseModel) -> str:
-    """One text for one set of settings: sorted keys, no spaces."""
-    return json.dumps(model.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
 
 def read_config(file: Path | None, given: dict[str, dict[str, Any]]) -> RunConfig:
@@ -144,8 +128,4 @@ def read_config(file: Path | None, given: dict[str, dict[str, Any]]) -> RunConfi
     try:
         return RunConfig.model_validate(tables)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}"
-            for e in error.errors()
-        )
-        raise ConfigError(f"settings not understood: {wrong}") from None
+        raise ConfigError(f"settings not understood: {faults(error, 'settings')}") from None

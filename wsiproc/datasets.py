@@ -21,9 +21,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from wsiproc.errors import ConfigError
+from wsiproc.frozen import Frozen, faults
 
 LabelKind = Literal["instances", "points", "none"]
 
@@ -198,10 +199,10 @@ class Dataset:
         return chosen
 
 
-class _Toml(BaseModel):
+class _Toml(Frozen):
     """``dataset.toml``; what else it says is ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     title: str = ""
@@ -284,9 +285,8 @@ def _read_toml(folder: Path) -> _Toml:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{folder.name}: dataset.toml is not TOML: {error}") from None
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(
-            f"{folder.name}: dataset.toml is wrong: {wrong} (labels are one of "
+            f"{folder.name}: dataset.toml is wrong: {faults(error, 'the file')} (labels are one of "
             f"{', '.join(get_args(LabelKind))})"
         ) from None
 

@@ -13,19 +13,18 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from wsiproc.errors import ConfigError
+from wsiproc.frozen import Frozen
 
 METHODS, MODELS = "wsiproc.methods", "wsiproc.models"
 
 
-class MethodConfig(BaseModel):
+class MethodConfig(Frozen):
     """Base of every method's settings; frozen, and unknown settings are refused."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,8 @@ class Opened:
     job_key
         Digest of all that decides the result; names the work folder.
     waiting
-        (row, column) of the tiles that have no fragment yet, row by row.
+        (row, column) of the tiles that have no fragment yet; those with most windows first, so
+        that no worker is left with a large one at the end, and among equals row by row.
     tiles_total
         Tiles of the slide in this grid.
     warnings
@@ -145,9 +146,11 @@ def plan_slide(job: Job, bench: Workbench) -> Opened:
     grid = grid_of(job, planned, model.card)
     tiles = tiles_of(grid, planned.touches)
     there = finished(tiles_folder(job, key, grid))
+    left = [tile for tile in tiles if (tile.row, tile.column) not in there]
+    left.sort(key=lambda tile: -len(windows_of(grid, tile, planned.touches)))
     return Opened(
         job_key=key,
-        waiting=tuple((t.row, t.column) for t in tiles if (t.row, t.column) not in there),
+        waiting=tuple((tile.row, tile.column) for tile in left),
         tiles_total=len(tiles),
         warnings=planned.plan.warnings,
         seconds=time.monotonic() - began,

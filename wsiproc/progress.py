@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StageStarted:
-    """A stage of a slide begins: ``plan``, ``tiles``, ``seams`` or ``store``.
+    """A stage of a slide begins: ``plan``, ``tiles`` or ``finish``.
 
     `total` is how many steps it has (tiles, for ``tiles``), `reused` how many of them were found
     finished by an earlier run.

@@ -30,7 +30,7 @@ from wsiproc.card import Card
 from wsiproc.errors import ConfigError
 from wsiproc.geometry import Box, Frame
 
-CORE_PX = (2000, 4500)
+CORE_PX = (2000, 4600)
 """Wanted range of a core's edge: large enough for the halo to be cheap, small enough for a tile
 to be a unit of work and of resume."""
 AREA_FACTOR = 1.30

@@ -28,7 +28,7 @@ from wsiproc.slide._drawn import draw_slide
 
 
 def mosaic(source: Path, out: Path, size: int) -> Path:
-    """A square slide of `size` px, tiled with the pixels of `source`."""
+    """A square slide of `size` px, tiled with the pixels of `source`, and its pyramid."""
     import tifffile
 
     with open_slide(source) as slide:
@@ -38,25 +38,28 @@ def mosaic(source: Path, out: Path, size: int) -> Path:
     height, width = (n // edge * edge for n in pixels.shape[:2])
     pixels = pixels[:height, :width]
 
-    def tiles():
+    def tiles(pixels, size):
+        height, width = pixels.shape[:2]
+        rows, columns = (np.arange(-(-size // edge) * edge) % n for n in (height, width))
         for y in range(0, size, edge):
+            band = pixels[rows[y : y + edge]]
             for x in range(0, size, edge):
-                v, u = y % height, x % width
-                yield pixels[v : v + edge, u : u + edge]
+                yield band[:, columns[x : x + edge]]
 
-    per_cm = 1e4 / facts.mpp[0]
-    tifffile.imwrite(
-        out,
-        tiles(),
-        shape=(size, size, 3),
-        dtype=np.uint8,
-        tile=(edge, edge),
-        photometric="rgb",
-        compression="jpeg",
-        resolution=(per_cm, per_cm),
-        resolutionunit="CENTIMETER",
-        bigtiff=True,
-    )
+    how = {"tile": (edge, edge), "dtype": np.uint8, "photometric": "rgb", "compression": "jpeg"}
+    with tifffile.TiffWriter(out, bigtiff=True) as file:
+        for number, factor in enumerate((1, 4, 16)):
+            shape = height // factor, factor, width // factor, factor, 3
+            small = pixels if factor == 1 else pixels.reshape(shape).mean((1, 3)).astype(np.uint8)
+            per_cm = 1e4 / facts.mpp[0] / factor
+            file.write(
+                tiles(small, size // factor),
+                shape=(size // factor, size // factor, 3),
+                resolution=(per_cm, per_cm),
+                resolutionunit="CENTIMETER",
+                subfiletype=int(number > 0),
+                **how,
+            )
     return out
 
 

@@ -44,6 +44,6 @@ MODELS = (
         name="unet",
         package="wsiproc_unet",
         resource="unet.onnx",
-        sha256="a024361af67f1ba3647d53d9d7f23eae6d0d9a2f70f8f4b87cb73be355a054c3",
+        sha256="8da3a2945ad73e17407c1ca1ce5bb9719c90c6a1ce02a2d49ac104b8857a33c6",
     ),
 )

@@ -51,8 +51,8 @@ PRESETS: Mapping[str, UNetConfig] = {
     "default": UNetConfig(),
     "smoke": UNetConfig(
         width=8,
-        schedule=Schedule(steps=200, batch=8, crop_px=64, lr=5e-3, ema=0.98, check_every=100),
-        augmentation=Augmentation(scales=(1.0,)),
+        schedule=Schedule(steps=300, batch=6, crop_px=96, lr=5e-3, ema=0.98, check_every=100),
+        augmentation=Augmentation(scales=(1.0,), stain_depth=0, litter=0),
         windows=(256, 512),
     ),
 }

@@ -19,7 +19,8 @@ from wsiproc.evaluate import evaluate, rasterised  # noqa: E402
 from wsiproc.methods import TrainingEvent, TrainingInputs  # noqa: E402
 from wsiproc.metrics import instances  # noqa: E402
 from wsiproc.model import load_model  # noqa: E402
-from wsiproc.slide._drawn import draw_slide, drawn_dataset  # noqa: E402
+from wsiproc.slide._drawn import draw_slide  # noqa: E402
+from wsiproc.slide._drawn_dataset import drawn_dataset  # noqa: E402
 from wsiproc.testing.methods import MethodContract  # noqa: E402
 
 Trained = tuple[tuple[Path, ...], list[TrainingEvent], TrainingInputs]

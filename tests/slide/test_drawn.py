@@ -21,10 +21,10 @@ from wsiproc.slide._drawn import (
     Drawing,
     draw_image,
     draw_slide,
-    drawn_dataset,
     render,
     true_nuclei,
 )
+from wsiproc.slide._drawn_dataset import drawn_dataset
 from wsiproc.slide._drawn_shapes import LARGEST_UM, fill_ring
 
 DRAWING = Drawing(1100, 1300, seed=5, mpp=0.5)
@@ -161,8 +161,8 @@ def test_the_same_drawing_is_the_same_file(tmp_path: Path) -> None:
 
 def test_chunks_are_the_truth_in_parts(tmp_path: Path) -> None:
     drawn = draw_slide(tmp_path / "s.tiff", width=600, height=2500, mpp=0.5)
-    assert len(list(drawn.chunks())) == 2
-    assert len(drawn.truth) == sum(map(len, drawn.chunks())) > 100
+    assert len(drawn.bands) == 2
+    assert len(drawn.truth) == sum(len(band.load()) for band in drawn.bands) > 100
 
 
 def test_labels_of_an_image_are_its_true_nuclei_in_order() -> None:

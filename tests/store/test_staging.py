@@ -35,7 +35,6 @@ from wsiproc.store.staging import (
     publish,
     recover,
     staging,
-    sweep,
 )
 from wsiproc.store.tables import write_nuclei
 
@@ -255,6 +254,45 @@ def test_verify_finds_every_kind_of_damage(tmp_path: Path, attempt: Attempt) -> 
     assert problems[1] == "notes.txt: not in the manifest"
 
 
+def test_a_result_that_others_move_meanwhile_is_never_taken_for_another(
+    tmp_path: Path, attempt: Attempt
+) -> None:
+    place, away = attempt(tmp_path).folder, tmp_path / WORK / "S-1"
+    with ThreadPoolExecutor(1) as pool:
+
+        def move() -> None:
+            for _ in range(500):
+                place.rename(away)
+                away.rename(place)
+
+        moving = pool.submit(move)
+        seen = {state_of(tmp_path, "S-1", KEY)}
+        while not moving.done():
+            seen.add(state_of(tmp_path, "S-1", KEY))
+        moving.result()
+    assert seen <= {"done", "absent"}
+
+
+def test_an_old_result_that_cannot_be_put_back_is_kept_where_it_is(
+    tmp_path: Path, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt(tmp_path)
+    away = tmp_path / WORK / "replaced-0123"
+    away.mkdir()
+    (tmp_path / "S-1").rename(away / "S-1")
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk is tired")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", broken)
+        recover(tmp_path, "S-1")
+    assert verify(away / "S-1") == []
+    recover(tmp_path, "S-1")
+    assert verify(tmp_path / "S-1") == []
+    assert left_behind(tmp_path) == []
+
+
 def test_a_damaged_result_can_be_replaced(tmp_path: Path, attempt: Attempt) -> None:
     (attempt(tmp_path).folder / "nuclei.parquet").unlink()
     with pytest.raises(AlreadyThereError, match="damaged: --replace"):
@@ -271,13 +309,30 @@ def test_work_of_a_job_is_discarded_and_of_another_kept(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == [OTHER]
 
 
-def test_only_what_was_abandoned_long_ago_is_swept(tmp_path: Path) -> None:
-    for name in ("staging-old", "staging-new"):
-        (tmp_path / WORK / name / "S-1").mkdir(parents=True)
-    for path in ((tmp_path / WORK / "staging-old"), (tmp_path / WORK / "staging-old" / "S-1")):
-        os.utime(path, (1e9, 1e9))
-    assert sweep(tmp_path) == 1
-    assert left_behind(tmp_path) == ["staging-new"]
+def test_a_claim_clears_away_what_crashed_attempts_staged_long_ago(tmp_path: Path) -> None:
+    work = tmp_path / WORK
+    for name in ("staging-old", "staging-new", "staging-touched", KEY):
+        (work / name / "S-1").mkdir(parents=True)
+        (work / name / "S-1" / "nuclei.parquet").write_bytes(b"half of it")
+    for path in [*work.rglob("*")]:
+        if "new" not in str(path):
+            os.utime(path, (1e9, 1e9))
+    (work / "staging-touched" / "S-1" / "nuclei.parquet").write_bytes(b"more of it")
+    assert claim(tmp_path, "S-2", KEY) == "absent"
+    assert left_behind(tmp_path) == sorted([KEY, "staging-new", "staging-touched"])
+    assert (work / KEY / "S-1" / "nuclei.parquet").exists(), "fragments are for the next run"
+
+
+def test_claims_do_not_stumble_over_attempts_that_come_and_go(
+    tmp_path: Path, attempt: Attempt
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(attempt, tmp_path) for _ in range(12)]
+        while not all(run.done() for run in runs):
+            claim(tmp_path, "S-2", KEY)
+        for run in runs:
+            run.result()
+    assert verify(tmp_path / "S-1") == []
 
 
 def test_an_output_folder_that_may_not_be_written_is_an_error_with_advice(tmp_path: Path) -> None:

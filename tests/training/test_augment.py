@@ -76,6 +76,17 @@ def test_restaining_changes_colours_and_keeps_places() -> None:
         assert dark.std(0).max() < 1e-6
 
 
+def test_half_of_the_crops_become_darker_and_none_more_than_asked() -> None:
+    pixels = np.full((4, 4, 3), 160, np.uint8)
+    how = UNCHANGED.model_copy(update={"stain_depth": 1.0})
+    rng = np.random.default_rng(0)
+    before = np.log(256 / 161)
+    depth = [np.log(256 / (restain(pixels, rng, how).mean() + 1)) / before for _ in range(200)]
+    darker = np.array(depth) > 1.02
+    assert 0.35 < darker.mean() < 0.6
+    assert 2.3 < max(depth) < np.e + 0.05
+
+
 def test_groups_give_the_share_that_was_asked_of_them() -> None:
     pixels, raster = spotted()
     light = make_pyramid(pixels, raster, mpp=1, to_mpp=1, scales=(1.0,))

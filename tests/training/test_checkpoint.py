@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from wsiproc.errors import ConfigError, StoreError  # noqa: E402
 from wsiproc.methods import MethodConfig, TrainingInputs  # noqa: E402
-from wsiproc.slide._drawn import drawn_dataset  # noqa: E402
+from wsiproc.slide._drawn_dataset import drawn_dataset  # noqa: E402
 from wsiproc.training import checkpoint  # noqa: E402
 
 

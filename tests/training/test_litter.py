@@ -17,10 +17,27 @@ def test_what_is_covered_is_background_and_the_rest_is_as_it_was(seed: int) -> N
     target = np.ones((96, 96, 3), np.float16)
     image, changed = lay_litter(pixels, target, np.random.default_rng(seed))
     covered = (changed == 0).all(axis=-1)
-    assert 0 < covered.mean() < 0.95
+    assert 0 < covered.mean() <= 1
     assert (changed[~covered] == 1).all()
     assert (image[covered] != pixels[covered]).any(axis=-1).mean() > 0.9
     assert target.all(), "the raster that was given is another crop's too"
+
+
+def test_litter_is_about_as_dark_as_the_nuclei_of_its_crop() -> None:
+    def density(nucleus: int) -> float:
+        pixels, target = np.full((96, 96, 3), 230, np.uint8), np.zeros((96, 96, 1), np.float16)
+        pixels[30:60, 30:60], target[30:60, 30:60] = nucleus, 1
+        laid = []
+        for seed in range(12):
+            image, _ = lay_litter(pixels, target, np.random.default_rng(seed))
+            changed = (image != pixels).any(axis=-1) & (target[..., 0] == 0)
+            laid.append(np.percentile(-np.log((image[changed] + 1.0) / 256).mean(axis=-1), 95))
+        return float(np.median(laid))
+
+    dark, pale = (-np.log((nucleus + 1) / 256) for nucleus in (30, 130))
+    assert density(30) > 1.5 * density(130)
+    assert 0.5 * dark < density(30) < 1.5 * dark
+    assert 0.5 * pale < density(130) < 2 * pale
 
 
 def test_the_same_seed_lays_the_same_litter() -> None:

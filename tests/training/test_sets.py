@@ -11,7 +11,7 @@ import pytest
 from wsiproc.datasets import read_dataset
 from wsiproc.errors import ConfigError
 from wsiproc.methods import TrainingEvent, TrainingInputs, TrainingNote
-from wsiproc.slide._drawn import drawn_dataset
+from wsiproc.slide._drawn_dataset import drawn_dataset
 from wsiproc.training.labels import foreground
 from wsiproc.training.sets import assumed_mpp, licence_of_weights, load, median_width, on_card
 

@@ -19,9 +19,9 @@ def sample(
     mpp: Annotated[float, typer.Option(help="µm per pixel.")] = 0.25,
 ) -> None:
     """Draw a slide of H&E-like tissue, and write its nuclei's true outlines beside it."""
-    from wsiproc import api
+    from wsiproc.sample import draw_sample
 
-    drawn = api.draw_sample(out, width=size[0], height=size[1], seed=seed, mpp=mpp)
+    drawn = draw_sample(out, width=size[0], height=size[1], seed=seed, mpp=mpp)
     Console(highlight=False).print(
         f"[bold]{out}[/]: {size[0]:,} x {size[1]:,} px, {drawn.nuclei:,} nuclei, "
         f"outlines in {drawn.truth.name}"

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wsiproc.errors import ConfigError, MissingExtraError
+from wsiproc.frozen import faults
 from wsiproc.methods import Method, MethodConfig, TrainingInputs, find_method, installed
 
 
@@ -158,10 +159,7 @@ def configured(method: Method, preset: str, given: dict[str, str]) -> MethodConf
     try:
         return method.config.model_validate(values)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()
-        )
-        raise ConfigError(f"settings not understood: {wrong}") from None
+        raise ConfigError(f"settings not understood: {faults(error, 'settings')}") from None
 
 
 def _command(

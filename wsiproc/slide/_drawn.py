@@ -7,8 +7,6 @@ than a band of tiles.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from PIL import Image
 
 from wsiproc.geometry import Box
 from wsiproc.nuclei import Nuclei, concat
@@ -32,11 +29,11 @@ from wsiproc.slide._drawn_shapes import colours, largest_part, ring_of, shapes, 
 from wsiproc.slide._drawn_tiff import write_tiff
 
 __all__ = [
+    "Band",
     "Drawing",
     "DrawnSlide",
     "draw_image",
     "draw_slide",
-    "drawn_dataset",
     "render",
     "true_nuclei",
 ]
@@ -49,21 +46,36 @@ _BARE = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """Rows ``[y0, y1)`` of a drawing."""
+
+    drawing: Drawing
+    y0: int
+    y1: int
+
+    def load(self) -> Nuclei:
+        """Their true nuclei; see `true_nuclei`."""
+        return true_nuclei(self.drawing, self.y0, self.y1)
+
+
+@dataclass(frozen=True, slots=True)
 class DrawnSlide:
     """A slide file and what is on it."""
 
     path: Path
     drawing: Drawing
 
-    def chunks(self) -> Iterator[Nuclei]:
-        """The true nuclei, a band of the slide at a time; see `true_nuclei`."""
-        for y in range(0, self.drawing.height, BAND_PX):
-            yield true_nuclei(self.drawing, y, y + BAND_PX)
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """The slide from top to bottom, for slides whose nuclei would not fit in memory."""
+        height = self.drawing.height
+        starts = range(0, height, BAND_PX)
+        return tuple(Band(self.drawing, y, min(y + BAND_PX, height)) for y in starts)
 
     @property
     def truth(self) -> Nuclei:
         """All true nuclei at once, for slides that are small."""
-        return concat([Nuclei.none(polygons=True), *self.chunks()])
+        return concat([band.load() for band in self.bands])
 
 
 def render(drawing: Drawing, box: Box) -> NDArray[np.uint8]:
@@ -156,50 +168,6 @@ def draw_slide(
         shrink=shrink,
     )
     return DrawnSlide(path, drawing)
-
-
-def drawn_dataset(
-    folder: Path,
-    *,
-    train: int = 8,
-    val: int = 2,
-    size: int = 256,
-    seed: int = 0,
-    mpp: float = 0.5,
-    density_per_mm2: float = 2500.0,
-) -> Path:
-    """Write a folder of drawn images with instance labels, as `wsiproc.datasets` reads it.
-
-    Every fourth image shows some glass.  Returns `folder`.
-    """
-    for name in ("images", "instances"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    names = [f"drawn_{i:03d}" for i in range(train + val)]
-    for i, name in enumerate(names):
-        pixels, labels = draw_image(
-            size,
-            size,
-            seed * 100_003 + i,
-            mpp=mpp,
-            density_per_mm2=density_per_mm2,
-            glass=i % 4 == 3,
-        )
-        Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
-        Image.fromarray(labels.astype(np.uint16)).save(folder / "instances" / f"{name}.png")
-    splits = {"train": names[:train], "val": names[train:]}
-    listed = "\n".join(
-        f"{split} = [{', '.join(map(json.dumps, members))}]" for split, members in splits.items()
-    )
-    (folder / "dataset.toml").write_text(
-        'name = "drawn"\n'
-        'title = "Drawn tissue with known nuclei"\n'
-        'labels = "instances"\n'
-        'licence = "CC0-1.0"\n'
-        f'source = "wsiproc, seed {seed}"\n'
-        f"mpp = {mpp}\n\n[splits]\n{listed}\n",
-        "utf-8",
-    )
-    return folder
 
 
 def _ramp(count: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -24,28 +24,32 @@ from wsiproc.store.rings import Floats
 from wsiproc.store.schema import ENGINEERING_CRS_V1, geo_metadata
 
 ROW_GROUP: Final = 50_000
+PIECE: Final = 10_000
+"""Rows that are worked out at once; a row group is a whole number of pieces."""
 _DICTIONARY: Final = ["slide_id", "class_id", "class_name"]
 _SPLIT: Final = (pa.float32(), pa.float64(), pa.int64())
 
 Bounds = tuple[Floats, Floats, Floats, Floats]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RowGroups:
     """An open file; see `writing`."""
 
     writer: pq.ParquetWriter
     schema: pa.Schema
     boxes: list[tuple[float, float, float, float]]
+    """Extent of each piece."""
+    gathered: list[pa.Table]
+    """Pieces that don't fill a row group yet."""
 
     def write(self, columns: Mapping[str, pa.Array | NDArray[Any]], bounds: Bounds) -> None:
-        """Write one row group.
+        """Add rows.
 
         Parameters
         ----------
         columns
-            Every column of the schema but `bbox`.  All row groups but the last have `ROW_GROUP`
-            rows.
+            Every column of the schema but `bbox`; all pieces but the last have `PIECE` rows.
         bounds
             ``xmin, ymin, xmax, ymax`` of the rows, µm.
         """
@@ -56,12 +60,20 @@ class RowGroups:
                 [pa.array(side) for side in bounds], fields=list(box)
             ),
         }
-        batch = pa.table([arrays[name] for name in self.schema.names], schema=self.schema)
-        self.writer.write_table(batch, row_group_size=ROW_GROUP)
+        piece = pa.table([arrays[name] for name in self.schema.names], schema=self.schema)
+        self.gathered.append(piece)
         xmin, ymin, xmax, ymax = bounds
         self.boxes.append(
             (float(xmin.min()), float(ymin.min()), float(xmax.max()), float(ymax.max()))
         )
+        if sum(map(len, self.gathered)) >= ROW_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered as one row group."""
+        if self.gathered:
+            self.writer.write_table(pa.concat_tables(self.gathered), row_group_size=ROW_GROUP)
+            self.gathered.clear()
 
 
 @contextmanager
@@ -95,7 +107,9 @@ def writing(
             use_byte_stream_split=_numbers(schema),
             store_schema=False,
         ) as writer:
-            yield RowGroups(writer, schema, groups)
+            rows = RowGroups(writer, schema, groups, [])
+            yield rows
+            rows.flush()
             writer.add_key_value_metadata(_last(schema, metadata, geometry_type, groups))
 
 

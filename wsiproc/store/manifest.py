@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from wsiproc.config import Science
 from wsiproc.errors import StoreError
+from wsiproc.frozen import Frozen, canonical
 from wsiproc.store.schema import SCHEMA_VERSION
 
 MANIFEST: Final = "manifest.json"
@@ -24,11 +27,7 @@ MANIFEST_VERSION: Final = 1
 State = Literal["absent", "done", "damaged", "other", "foreign"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class StoredFile(_Frozen):
+class StoredFile(Frozen):
     """One file of a result."""
 
     bytes: int = Field(ge=0)
@@ -37,7 +36,7 @@ class StoredFile(_Frozen):
     """Of a Parquet file."""
 
 
-class SlideRecord(_Frozen):
+class SlideRecord(Frozen):
     """The slide, without anything that could name a patient."""
 
     sha256: str
@@ -50,7 +49,7 @@ class SlideRecord(_Frozen):
     objective: float | None = None
 
 
-class ModelRecord(_Frozen):
+class ModelRecord(Frozen):
     """The model and its whole card."""
 
     name: str
@@ -59,7 +58,7 @@ class ModelRecord(_Frozen):
     card: dict[str, Any] = {}
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """A result.  `files` is filled in when it is published; times and hosts stand only here."""
 
     manifest_version: Literal[1] = 1
@@ -121,8 +120,7 @@ def job_key(fingerprint: str, model_sha256: str, science: Science, numerics: str
 
 def params_digest(science: Science) -> str:
     """Digest of the science settings alone, for the Parquet files' metadata."""
-    text = json.dumps(science.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical(science).encode()).hexdigest()
 
 
 def work_folder(out: Path, key: str) -> Path:
@@ -144,13 +142,19 @@ def read_manifest(folder: Path) -> Manifest:
         If there is none, or none that this version reads.
     """
     try:
-        fields = json.loads((folder / MANIFEST).read_text("utf-8"))
+        text = (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
         raise StoreError("there is no result here: it has no manifest.json") from None
     except NotADirectoryError:
         raise StoreError("a result is a folder with a manifest.json, and this is a file") from None
     except OSError as error:
         raise StoreError(f"the manifest cannot be read: {error.strerror}") from None
+    return _parsed(text)
+
+
+def _parsed(text: bytes) -> Manifest:
+    try:
+        fields = json.loads(text)
     except ValueError:
         raise StoreError("the manifest is damaged: it is not JSON") from None
     version = fields.get("manifest_version") if isinstance(fields, dict) else None
@@ -172,25 +176,49 @@ def state_of(out: Path, slide_id: str, key: str) -> State:
     ``absent``: nothing, or an empty folder.  ``done``: the result of this very job.  ``damaged``:
     the result of this job, with files missing or cut short.  ``other``: another job's result.
     ``foreign``: something that wsiproc did not write.
+
+    It is one folder that is looked at, even where another run replaces it at this moment.
     """
     folder = out / slide_id
-    if not folder.exists() and not folder.is_symlink():
+    while True:
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return "foreign" if folder.is_symlink() else "absent"
+        except NotADirectoryError:
+            return "foreign"
+        try:
+            state = _state(handle, key)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), folder.stat()):
+                    return state
+        finally:
+            os.close(handle)
+
+
+def _state(folder: int, key: str) -> State:
+    """What is in an open folder."""
+    if not os.listdir(folder):
         return "absent"
-    if folder.is_dir() and not any(folder.iterdir()):
-        return "absent"
-    if not (folder / MANIFEST).is_file():
-        return "foreign"
     try:
-        manifest = read_manifest(folder)
-    except StoreError:
+        with os.fdopen(os.open(MANIFEST, os.O_RDONLY, dir_fd=folder), "rb") as file:
+            manifest = _parsed(file.read())
+    except (FileNotFoundError, IsADirectoryError):
+        return "foreign"
+    except OSError:
         return "other"
     if manifest.job_key != key:
         return "other"
-    whole = all(
-        (folder / name).is_file() and (folder / name).stat().st_size == file.bytes
-        for name, file in manifest.files.items()
-    )
+    whole = all(_size(name, folder) == file.bytes for name, file in manifest.files.items())
     return "done" if whole else "damaged"
+
+
+def _size(name: str, folder: int) -> int | None:
+    """Size of a file in an open folder; None if it is not there."""
+    try:
+        return os.stat(name, dir_fd=folder).st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def verify(folder: Path) -> list[str]:

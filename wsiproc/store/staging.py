@@ -12,6 +12,8 @@ a published folder never is.  So the rename itself decides who won, without a lo
 
 Replacing needs two renames.  After a crash between them nothing is at ``OUT/SLIDE_ID`` and the old
 result is whole under ``replaced-RANDOM``: `recover`, which every `claim` calls, puts it back.
+After a crash while staging the attempt's files are of no use to anybody; `claim` removes them once
+they are so old that nobody can be at work on them.
 """
 
 from __future__ import annotations
@@ -40,8 +42,11 @@ from wsiproc.store.manifest import (
 )
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
-_TRIES = 5
+_TRIES = 100
+"""Every try that fails is one in which another attempt got somewhere."""
 _ABANDONED_S = 2 * 24 * 3600.0
+"""Staging takes minutes, and touches a file every few seconds.  A process that was halted for
+longer and wakes up finds its attempt gone: it fails, and its fragments are still there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +68,15 @@ class LostRace:
 def claim(out: Path, slide_id: str, key: str, *, replace: bool = False) -> State:
     """What stands where a job's result would go, if the job may go on.
 
+    Tidies up first what crashes left behind.
+
     Raises
     ------
     AlreadyThereError
         If something else stands there and `replace` is not given, or may not be replaced.
     """
     recover(out, slide_id)
+    _sweep(out)
     state = state_of(out, slide_id, key)
     if state == "foreign":
         raise AlreadyThereError(
@@ -152,13 +160,9 @@ def publish(
 
 def recover(out: Path, slide_id: str) -> None:
     """Put back an old result whose replacement did not get to its place."""
-    target = out / slide_id
     for old in sorted((out / WORK).glob(f"replaced-*/{slide_id}")):
-        if not target.exists():
-            with suppress(OSError):
-                old.rename(target)
         # Also the remains of a replacement that did, and whose run ended before it tidied up.
-        shutil.rmtree(old.parent, ignore_errors=True)
+        _put_back(old.parent, out / slide_id)
 
 
 def discard_work(out: Path, key: str) -> None:
@@ -166,16 +170,21 @@ def discard_work(out: Path, key: str) -> None:
     shutil.rmtree(out / WORK / key, ignore_errors=True)
 
 
-def sweep(out: Path) -> int:
-    """Remove what attempts left behind that ended without tidying up, days ago; how many."""
-    old = [
-        path
-        for path in (out / WORK).glob("staging-*")
-        if time.time() - max(p.stat().st_mtime for p in (path, *path.rglob("*"))) > _ABANDONED_S
-    ]
-    for path in old:
-        shutil.rmtree(path, ignore_errors=True)
-    return len(old)
+def _sweep(out: Path) -> None:
+    """Remove what attempts that ended without tidying up have staged, long ago; never fails."""
+    for attempt in (out / WORK).glob("staging-*"):
+        if _abandoned(attempt):
+            shutil.rmtree(attempt, ignore_errors=True)
+
+
+def _abandoned(attempt: Path) -> bool:
+    """Whether nothing in an attempt has changed for days."""
+    since = time.time() - _ABANDONED_S
+    try:
+        return all(path.stat().st_mtime < since for path in (attempt, *attempt.rglob("*")))
+    except OSError:
+        # Somebody is at work on it, or it is none of ours.
+        return False
 
 
 def _checked(folder: Path, manifest: Manifest) -> dict[str, StoredFile]:
@@ -225,6 +234,16 @@ def _aside(target: Path, out: Path) -> Iterator[None]:
             sync(out)
         yield
     finally:
-        if (away / target.name).exists() and not target.exists():
+        _put_back(away, target)
+
+
+def _put_back(away: Path, target: Path) -> None:
+    """Give an old result its place again if nothing took it, and remove what it was kept in."""
+    with suppress(OSError):  # others put things back too
+        if not target.exists():
             (away / target.name).rename(target)
+    if target.exists():
         shutil.rmtree(away, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            away.rmdir()

@@ -19,7 +19,7 @@ from wsiproc.card import Card
 from wsiproc.errors import StoreError
 from wsiproc.geometry import Frame
 from wsiproc.nuclei import Nuclei, concat
-from wsiproc.store.geoparquet import ROW_GROUP, writing
+from wsiproc.store.geoparquet import PIECE, writing
 from wsiproc.store.order import key_of
 from wsiproc.store.rings import Floats, bounds_um, wkb_points, wkb_polygons
 from wsiproc.store.schema import (
@@ -33,7 +33,7 @@ from wsiproc.store.schema import (
 )
 from wsiproc.store.shapes import measure, outlines
 
-HELD: Final = 100_000
+HELD: Final = 60_000
 """Nuclei of recently read parts that are kept in memory while rows are gathered."""
 
 Heard = Callable[[Floats, Floats, NDArray[np.int16]], None]
@@ -80,14 +80,14 @@ def write_nuclei(
     """Write ``centroids.parquet`` and, for a model that outlines, ``nuclei.parquet``.
 
     Both have the same rows in the same order: along the Hilbert curve, then by id.  Only sort
-    keys (20 bytes a nucleus), a row group and a few parts are held at once, so parts are loaded
-    once for their keys and a few times for their rows.  Which nucleus is in which part has no
-    effect on the bytes.
+    keys (20 bytes a nucleus), a row group's finished columns and a few parts are held at once, so
+    parts are loaded once for their keys and a few times for their rows.  Which nucleus is in which
+    part has no effect on the bytes.
 
     Parameters
     ----------
     heard
-        Called for each row group with ``x_um``, ``y_um`` and ``class_id`` of its rows.
+        Called for each piece of rows with ``x_um``, ``y_um`` and ``class_id`` of its rows.
 
     Raises
     ------
@@ -149,8 +149,8 @@ def write_tissue(
     shapes = shapes[np.lexsort((-shapely.area(shapes), key_of(centre[:, 0], centre[:, 1])))]
     metadata = file_metadata(provenance, frame, card)
     with writing(folder / "tissue.parquet", TISSUE, metadata, "Polygon") as file:
-        for first in range(0, len(shapes), ROW_GROUP):
-            rows = shapes[first : first + ROW_GROUP]
+        for first in range(0, len(shapes), PIECE):
+            rows = shapes[first : first + PIECE]
             xmin, ymin, xmax, ymax = shapely.bounds(rows).T
             columns = {
                 "region_id": np.arange(first, first + len(rows), dtype=np.int32),
@@ -215,10 +215,10 @@ def _sorted(parts: Sequence[KeptPart], frame: Frame) -> tuple[NDArray[np.intp], 
 def _gathered(
     parts: Sequence[KeptPart], order: NDArray[np.intp], begin: NDArray[np.int64]
 ) -> Iterator[Nuclei]:
-    """The nuclei in order, a row group at a time."""
+    """The nuclei in order, a piece at a time."""
     held: OrderedDict[int, Nuclei] = OrderedDict()
-    for first in range(0, len(order), ROW_GROUP):
-        rows = order[first : first + ROW_GROUP]
+    for first in range(0, len(order), PIECE):
+        rows = order[first : first + PIECE]
         part = np.searchsorted(begin, rows, side="right") - 1
         grouped = np.argsort(part, kind="stable")
         pieces = []

@@ -29,7 +29,8 @@ from wsiproc.methods import (
     find_method,
 )
 from wsiproc.model import load_model, open_session
-from wsiproc.slide._drawn import draw_image, drawn_dataset
+from wsiproc.slide._drawn import draw_image
+from wsiproc.slide._drawn_dataset import drawn_dataset
 
 
 class StoppedError(Exception):

@@ -135,6 +135,8 @@ def restain(
     density = -np.log((pixels.astype(np.float32) + 1.0) / 256.0)
     stains = density @ np.linalg.inv(HED).astype(np.float32)
     gain = 1 + rng.uniform(-a.stain_gain, a.stain_gain, 3)
+    if a.stain_depth and rng.random() < 0.5:
+        gain = gain * math.exp(rng.uniform(0, a.stain_depth))
     shift = rng.uniform(-a.stain_shift, a.stain_shift, 3)
     turned = HED + rng.uniform(-a.stain_turn, a.stain_turn, HED.shape)
     turned /= np.linalg.norm(turned, axis=1, keepdims=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 
 from wsiproc.errors import ConfigError, StoreError
 from wsiproc.methods import MethodConfig, TrainingInputs
+from wsiproc.store.disk import staged, write_whole
 
 IDENTITY = "training.json"
 
@@ -24,13 +24,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     StoreError
         If the folder cannot be written to.
     """
-    temporary = path.with_name(path.name + ".part")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, data)
     except OSError as error:
         raise StoreError(
             f"{path.name} cannot be written ({error.strerror}): choose another --out, or make room"
@@ -45,13 +40,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
     StoreError
         If the folder cannot be written to.
     """
-    temporary = path.with_name(path.name + ".part")
     try:
-        with temporary.open("wb") as file:
+        with staged(path) as temporary, temporary.open("xb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:
         raise StoreError(f"the checkpoint {path.name} cannot be written: {error}") from None
 

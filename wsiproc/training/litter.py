@@ -1,7 +1,8 @@
 """What is stained like nuclei and is none: keratin, loose or in layers, and ink.
 
 Annotated sets hold little of either, and a network that never saw them outlines both.  They are
-drawn over part of a crop, and what they cover is background.
+drawn over part of a crop, and what they cover is background.  They are as dark as the nuclei of
+their crop: darkness must not tell them apart, or dark nuclei go with them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-HAEMATOXYLIN = np.array([0.65, 0.70, 0.29])
+NUCLEAR = 0.5 * np.array([0.65, 0.70, 0.29])
 EOSIN = np.array([0.07, 0.99, 0.11])
 RESIDUAL = np.array([0.27, 0.57, 0.78])
 """Optical densities (Ruifrok and Johnston 2001, table 1)."""
@@ -39,6 +40,15 @@ def lay_litter(
     return _KINDS[rng.choice(3, p=(0.45, 0.25, 0.3))](pixels, target, rng)
 
 
+def _nuclear(pixels: NDArray[np.uint8], target: NDArray[np.float16]) -> NDArray[np.float64]:
+    """Mean optical density of the crop's nuclei, or what is usual where it has none."""
+    inside = pixels[target[..., 0] > 0.5]
+    if len(inside) < 50:
+        return NUCLEAR
+    density: NDArray[np.float64] = -np.log((inside.astype(np.float64) + 1) / 256).mean(axis=0)
+    return density
+
+
 def _flakes(
     pixels: NDArray[np.uint8], target: NDArray[np.float16], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
@@ -51,12 +61,14 @@ def _flakes(
     patch = np.ones((size, size)) if rng.random() < 0.5 else _patch(size, rng)
     image = pixels * (1 - patch[..., None]) + rng.uniform(235, 252) * patch[..., None]
     lying = rng.uniform(0, math.pi)
+    nuclear = _nuclear(pixels, target)
+    eosin, residual = (stain * np.linalg.norm(nuclear) for stain in (EOSIN, RESIDUAL))
     density = np.zeros((size, size, 3))
     for _ in range(rng.integers(6, 30)):
         width = min(size / 6, rng.lognormal(0.8, 0.7))
         strand = _strand(size, rng, lying + rng.normal(0, 0.35), width)
-        colour = rng.uniform(0.1, 0.9) * HAEMATOXYLIN + rng.uniform(0.1, 0.6) * EOSIN
-        colour = colour + rng.uniform(0, 0.3) * RESIDUAL
+        colour = rng.uniform(0.2, 1.2) * nuclear + rng.uniform(0, 0.6) * eosin
+        colour = colour + rng.uniform(0, 0.3) * residual
         density = np.maximum(density, strand[..., None] * colour)
     # Strands are streaked along, as sheets seen from the side are.
     grain = ndimage.gaussian_filter(rng.normal(0, 1, (size, size)), 1.5)
@@ -78,15 +90,17 @@ def _layers(
     )
     waves = ndimage.gaussian_filter(rng.normal(0, 1, (size, size)), size / 10)
     across = across + rng.uniform(0, 0.15) * size * waves / waves.std()
-    density = rng.uniform(0.1, 0.6) * HAEMATOXYLIN + rng.uniform(0.3, 0.8) * EOSIN
-    density = density + rng.uniform(0.0, 0.5) * RESIDUAL
+    nuclear = _nuclear(pixels, target)
+    eosin, residual = (stain * np.linalg.norm(nuclear) for stain in (EOSIN, RESIDUAL))
+    density = rng.uniform(0.2, 0.8) * nuclear + rng.uniform(0.2, 0.6) * eosin
+    density = density + rng.uniform(0.0, 0.4) * residual
     density = np.broadcast_to(density, (size, size, 3)).copy()
     for _ in range(rng.integers(3, 7)):
         pitch, long = rng.uniform(3, 14), rng.uniform(40, 200)
         phase = rng.uniform(0, 2 * math.pi, 2)
         band = np.sin(2 * math.pi * across / pitch + phase[0])
         band = band * (0.6 + 0.4 * np.sin(2 * math.pi * along / long + phase[1]))
-        density += rng.uniform(0.05, 0.3) * np.clip(band, -0.5, 1)[..., None] * HAEMATOXYLIN
+        density += rng.uniform(0.05, 0.3) * np.clip(band, -0.5, 1)[..., None] * nuclear
     cleft = np.sin(2 * math.pi * across / rng.uniform(15, 40)) > rng.uniform(0.85, 1.5)
     density = density * (1 - ndimage.gaussian_filter(cleft.astype(np.float64), 0.7))[..., None]
     laid = 250.0 * np.exp(-np.maximum(density, 0.02))
@@ -120,7 +134,9 @@ def _patch(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
     wave = wave / wave.std()
     y, x = np.mgrid[:size, :size] / size - rng.uniform(0.2, 0.8, (2, 1, 1))
     distance = np.hypot(x, y) - rng.uniform(0.25, 0.6)
-    patch: NDArray[np.float64] = 1 / (1 + np.exp(np.clip((distance - 0.06 * wave) * 1.5 * size, -50, 50)))
+    patch: NDArray[np.float64] = 1 / (
+        1 + np.exp(np.clip((distance - 0.06 * wave) * 1.5 * size, -50, 50))
+    )
     return patch
 
 

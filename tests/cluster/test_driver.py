@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,24 +12,12 @@ import psutil
 import pytest
 
 from wsiproc.cluster import Done, Failed, run_slides
-from wsiproc.config import Execution, Science
-from wsiproc.errors import BusyError, ConfigError, SlideError, WorkerLostError
+from wsiproc.errors import BusyError, SlideError, WorkerLostError
 from wsiproc.plan import Job
 from wsiproc.progress import Event, TileDone
 from wsiproc.slide._drawn import DrawnSlide
 from wsiproc.store.lease import lease
 from wsiproc.store.manifest import read_manifest
-
-
-def job(slide: Path, model: Path, out: Path, name: str = "slide", **execution: object) -> Job:
-    return Job(
-        slide=slide,
-        slide_id=name,
-        model=str(model),
-        out=out,
-        science=Science(),
-        execution=Execution(**{"window_px": 256, "tile_px": 512, **execution}),
-    )
 
 
 def workers() -> list[psutil.Process]:
@@ -39,7 +28,7 @@ def workers() -> list[psutil.Process]:
 
 @pytest.mark.slow
 def test_killed_workers_lose_no_tile_and_change_no_byte(
-    drawn: DrawnSlide, mask_model: Path, tmp_path: Path
+    job: Callable[..., Job], drawn: DrawnSlide, mask_model: Path, tmp_path: Path
 ) -> None:
     calm = job(drawn.path, mask_model, tmp_path / "calm", workers=0)
     (undisturbed,) = run_slides([calm], calm.execution)
@@ -64,7 +53,7 @@ def test_killed_workers_lose_no_tile_and_change_no_byte(
 
 @pytest.mark.slow
 def test_a_tile_that_hangs_is_ended_and_fails_its_slide_alone(
-    drawn: DrawnSlide, small: DrawnSlide, mask_model: Path, tmp_path: Path
+    job: Callable[..., Job], drawn: DrawnSlide, small: DrawnSlide, mask_model: Path, tmp_path: Path
 ) -> None:
     patient = job(small.path, mask_model, tmp_path, "good", workers=1)
     hurried = job(
@@ -78,7 +67,7 @@ def test_a_tile_that_hangs_is_ended_and_fails_its_slide_alone(
 
 
 def test_a_bad_slide_leaves_the_others_alone(
-    small: DrawnSlide, mask_model: Path, tmp_path: Path
+    job: Callable[..., Job], small: DrawnSlide, mask_model: Path, tmp_path: Path
 ) -> None:
     junk = tmp_path / "junk.svs"
     junk.write_bytes(b"no slide" * 100)
@@ -93,7 +82,7 @@ def test_a_bad_slide_leaves_the_others_alone(
 
 
 def test_a_job_that_somebody_works_on_is_left_to_them(
-    small: DrawnSlide, mask_model: Path, tmp_path: Path
+    job: Callable[..., Job], small: DrawnSlide, mask_model: Path, tmp_path: Path
 ) -> None:
     mine = job(small.path, mask_model, tmp_path, workers=0)
     refused = replace(mine, slide_id="other")
@@ -106,16 +95,9 @@ def test_a_job_that_somebody_works_on_is_left_to_them(
     assert isinstance(second.error, BusyError)
 
 
-def test_workers_here_and_a_scheduler_elsewhere_contradict_each_other() -> None:
-    from wsiproc.config import read_config
-
-    with pytest.raises(ConfigError, match="--scheduler"):
-        read_config(None, {"execution": {"workers": 2, "scheduler": "tcp://127.0.0.1:1"}})
-
-
 @pytest.mark.slow
 def test_a_scheduler_elsewhere_gives_the_same_table(
-    small: DrawnSlide, mask_model: Path, tmp_path: Path
+    job: Callable[..., Job], small: DrawnSlide, mask_model: Path, tmp_path: Path
 ) -> None:
     from distributed import LocalCluster
 
@@ -133,7 +115,7 @@ def test_a_scheduler_elsewhere_gives_the_same_table(
 
 
 def test_a_scheduler_that_does_not_answer_is_a_matter_of_trying_again(
-    small: DrawnSlide, mask_model: Path, tmp_path: Path
+    job: Callable[..., Job], small: DrawnSlide, mask_model: Path, tmp_path: Path
 ) -> None:
     nowhere = job(small.path, mask_model, tmp_path, scheduler="tcp://127.0.0.1:9")
     with pytest.raises(BusyError, match="scheduler"):

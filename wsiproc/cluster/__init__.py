@@ -1,0 +1,18 @@
+"""Dask: the pipeline's three functions as tasks, for one slide or many interleaved.
+
+============  =====================================================================
+`_run`        how far one slide has come, and what follows; knows no Dask
+`_driver`     what goes out next, of all slides
+`_tasks`      the pipeline's functions on a worker, and the watchdog beside them
+`_crews`      the workers: a thread, processes of this machine, a scheduler elsewhere
+============  =====================================================================
+
+The driver sends a job and two numbers and gets a receipt back; it never opens a slide.  A few
+tiles a worker are in flight, the rest wait here, so the scheduler holds nothing that grows with
+the slide, and nothing of it is needed to go on later: that is in the fragments.
+"""
+
+from wsiproc.cluster._driver import run_slides
+from wsiproc.cluster._run import Done, Failed, Outcome
+
+__all__ = ["Done", "Failed", "Outcome", "run_slides"]
