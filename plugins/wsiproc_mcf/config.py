@@ -100,7 +100,9 @@ class MCFConfig(MethodConfig):
     """that of later rounds, which begin with the weights of the one before,"""
     finetune: Schedule = Schedule(steps=120, lr=2e-4, check_every=60)
     """and self-finetuning."""
-    augmentation: Augmentation = Augmentation(litter=0, scales=(0.85, 1.0, 1.2), beyond=0.3)
+    augmentation: Augmentation = Augmentation(
+        litter=0, stain_depth=0, scales=(0.85, 1.0, 1.2), beyond=0.3
+    )
     unlabelled_share: float = Field(default=0.5, ge=0, lt=1)
     """Part of the crops from ``--unlabelled`` sets."""
     unscaled_mpp: float = Field(default=0.27, gt=0.05, lt=5)
@@ -127,7 +129,15 @@ PRESETS: Mapping[str, MCFConfig] = {
     "paper": MCFConfig(
         mpp=0.25,
         rounds=3,
-        filters=FilterConfig(template_um=8.0, weighting=True, weighting_of_crops=True),
+        filters=FilterConfig(
+            template_um=8.0,
+            weighting=True,
+            weighting_of_crops=True,
+            top_h=3,
+            regularisation=0.01,
+            background_below=0.4,
+            colour_weight=1.0,
+        ),
         confident_above=0.0,
         nucleus_weight=1.0,
         synthesis=SynthesisConfig(grow_um=0.75, enlarge=(1.0, 1.3)),
@@ -139,6 +149,7 @@ PRESETS: Mapping[str, MCFConfig] = {
         augmentation=Augmentation(
             scales=(1.0,),
             stain_gain=0,
+            stain_depth=0,
             stain_turn=0,
             stain_shift=0,
             light=0,
@@ -158,7 +169,7 @@ PRESETS: Mapping[str, MCFConfig] = {
         learn=Schedule(steps=60, crop_px=64, lr=5e-3, ema=0.95, check_every=30),
         learn_again=Schedule(steps=30, crop_px=64, lr=2e-3, ema=0.95, check_every=30),
         finetune=Schedule(steps=20, crop_px=64, lr=1e-3, ema=0.95, check_every=20),
-        augmentation=Augmentation(scales=(1.0,), litter=0),
+        augmentation=Augmentation(scales=(1.0,), stain_depth=0, litter=0),
         windows=(256, 512),
     ),
 }

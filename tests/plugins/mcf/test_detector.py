@@ -14,7 +14,7 @@ from wsiproc.datasets import read_dataset  # noqa: E402
 from wsiproc.evaluate import evaluate  # noqa: E402
 from wsiproc.methods import TrainingInputs  # noqa: E402
 from wsiproc.model import load_model  # noqa: E402
-from wsiproc.slide._drawn import drawn_dataset  # noqa: E402
+from wsiproc.slide._drawn_dataset import drawn_dataset  # noqa: E402
 from wsiproc_mcf.detector import deliver_detector, deployed_detector  # noqa: E402
 from wsiproc_mcf.filters import Bank  # noqa: E402
 

@@ -14,7 +14,7 @@ from wsiproc.errors import ConfigError  # noqa: E402
 from wsiproc.evaluate import evaluate  # noqa: E402
 from wsiproc.methods import MethodConfig, TrainingEvent, TrainingInputs, TrainingNote  # noqa: E402
 from wsiproc.model import load_model  # noqa: E402
-from wsiproc.slide._drawn import drawn_dataset  # noqa: E402
+from wsiproc.slide._drawn_dataset import drawn_dataset  # noqa: E402
 from wsiproc.testing.methods import MethodContract  # noqa: E402
 from wsiproc_mcf.templates import read_templates  # noqa: E402
 

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 
 from wsiproc.datasets import read_dataset
 from wsiproc.errors import ConfigError
-from wsiproc.slide._drawn import drawn_dataset
+from wsiproc.slide._drawn_dataset import drawn_dataset
 from wsiproc_mcf.config import PRESETS
 from wsiproc_mcf.images import Field
 from wsiproc_mcf.templates import (
