@@ -111,9 +111,7 @@ def train(
         out=out,
         seed=seed,
         threads=threads,
-        command=_command(
-            method, data, unlabelled or [], templates, preset, settings or [], seed
-        ),
+        command=_command(method, data, unlabelled or [], templates, preset, settings or [], seed),
     )
     try:
         with stoppable(), watching_training(quiet=as_json) as listen:
