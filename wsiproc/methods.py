@@ -86,6 +86,8 @@ class TrainingInputs:
         is gone on with.
     unlabelled
         Folders of data sets of which only the images are used.
+    templates
+        File with boxes around nuclei, for methods that learn from a few of them.
     seed
         Of everything random.
     threads
@@ -99,6 +101,7 @@ class TrainingInputs:
     data: tuple[Path, ...]
     out: Path
     unlabelled: tuple[Path, ...] = ()
+    templates: Path | None = None
     seed: int = 0
     threads: int = 0
     command: str = ""

@@ -14,8 +14,9 @@ from torch import nn  # noqa: E402
 
 from wsiproc.card import Card, MaskPost, NucleusClass  # noqa: E402
 from wsiproc.errors import ModelError  # noqa: E402
-from wsiproc.model import load_model  # noqa: E402
+from wsiproc.model import load_model, open_session  # noqa: E402
 from wsiproc.slide._drawn import draw_image  # noqa: E402
+from wsiproc.stain import apply_stain  # noqa: E402
 from wsiproc.training.export import Deployed, Head, covering, export, to_onnx  # noqa: E402
 from wsiproc.training.nets import ResidualUNet, aligned_margin, as_input, predict  # noqa: E402
 
@@ -144,3 +145,35 @@ def test_small_tissue_is_continued_by_its_mirror_image(tissue: np.ndarray) -> No
     assert large.shape == (200, 200, 3)
     assert (large[:80, :96] == tissue).all()
     assert (large[80:100, :96] == tissue[:-21:-1]).all()
+
+
+@pytest.mark.slow
+def test_the_stain_input_does_in_the_file_what_the_engine_s_own_function_does(
+    net: ResidualUNet, tissue: np.ndarray, tmp_path: Path
+) -> None:
+    deployed = Deployed(net, HEADS, stain=True)
+    stained = card(stain_target=((0.65, 0.70, 0.29), (0.07, 0.99, 0.11)))
+    export(deployed, stained, tmp_path / "tiny.onnx", tissue)
+    model = load_model(str(tmp_path / "tiny.onnx"))
+    matrix = np.array([[1.1, 0.1, 0], [0, 0.8, 0.05], [0.02, 0, 1.2]], np.float32)
+    window = covering(tissue, 128)[:128, :128]
+    session = open_session(model, device="cpu", window=128, batch=1)
+    try:
+        turned, plain = session.run(window[None], matrix), session.run(window[None])
+    finally:
+        session.close()
+    with torch.inference_mode():
+        wanted = torch.sigmoid(
+            net(as_input(torch.from_numpy(apply_stain(window, matrix))[None]))
+        ).numpy()
+    assert np.abs(turned["prob"] - wanted[:, :1]).max() < 1e-3
+    assert np.abs(turned["prob"] - plain["prob"]).max() > 0.01
+
+
+def test_without_an_activation_a_map_is_what_the_network_says(
+    net: ResidualUNet, tissue: np.ndarray
+) -> None:
+    image = torch.from_numpy(tissue[None, :64, :64])
+    with torch.inference_mode():
+        said = Deployed(net, {"prob": Head((0, 1), "none")})(image)[0]
+        assert torch.equal(said, net(as_input(image))[:, :1])

@@ -85,6 +85,10 @@ def train(
         list[Path] | None,
         typer.Option("--unlabelled", help="Data set of which only the images are used."),
     ] = None,
+    templates: Annotated[
+        Path | None,
+        typer.Option(help="CSV with the lines 'image,x0,y0,x1,y1': boxes of nuclei, in pixels."),
+    ] = None,
     preset: Annotated[str, typer.Option(help="A preset of the method's settings.")] = "default",
     settings: Annotated[
         list[str] | None,
@@ -103,10 +107,11 @@ def train(
     inputs = TrainingInputs(
         data=tuple(data),
         unlabelled=tuple(unlabelled or ()),
+        templates=templates,
         out=out,
         seed=seed,
         threads=threads,
-        command=_command(method, data, unlabelled or [], preset, settings or [], seed),
+        command=_command(method, data, unlabelled or [], templates, preset, settings or [], seed),
     )
     try:
         with stoppable(), watching_training(quiet=as_json) as listen:
@@ -159,6 +164,7 @@ def _command(
     method: str,
     data: list[Path],
     unlabelled: list[Path],
+    templates: Path | None,
     preset: str,
     settings: list[str],
     seed: int,
@@ -169,6 +175,8 @@ def _command(
         words += ["--data", f"DATA/{folder.resolve().name}"]
     for folder in unlabelled:
         words += ["--unlabelled", f"DATA/{folder.resolve().name}"]
+    if templates is not None:
+        words += ["--templates", templates.name]
     if preset != "default":
         words += ["--preset", preset]
     for pair in settings:

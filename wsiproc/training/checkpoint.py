@@ -66,8 +66,15 @@ def load(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def claim(method: str, config: MethodConfig, inputs: TrainingInputs) -> bool:
+def claim(
+    method: str, config: MethodConfig, inputs: TrainingInputs, *, templates: bool = False
+) -> bool:
     """Make ``inputs.out`` the folder of this training, or find that it already is.
+
+    Parameters
+    ----------
+    templates
+        Whether the method learns from templates; if not, being given some is refused.
 
     Returns
     -------
@@ -77,8 +84,11 @@ def claim(method: str, config: MethodConfig, inputs: TrainingInputs) -> bool:
     Raises
     ------
     ConfigError
-        If another training (other settings, data or seed) has left its work there.
+        If another training (other settings, data or seed) has left its work there, or there are
+        templates that nothing would be learnt from.
     """
+    if inputs.templates is not None and not templates:
+        raise ConfigError(f"{method} learns from no templates: leave --templates out")
     identity = {
         "method": method,
         "config": config.model_dump(mode="json"),
@@ -86,6 +96,8 @@ def claim(method: str, config: MethodConfig, inputs: TrainingInputs) -> bool:
         "data": [_digest(folder) for folder in inputs.data],
         "unlabelled": [_digest(folder) for folder in inputs.unlabelled],
     }
+    if inputs.templates is not None:
+        identity["templates"] = _digest_of(inputs.templates)
     path = inputs.out / IDENTITY
     if path.is_file():
         try:
@@ -94,7 +106,7 @@ def claim(method: str, config: MethodConfig, inputs: TrainingInputs) -> bool:
             found = {}
         if found == identity:
             return True
-        keys = [key for key in identity if found.get(key) != identity[key]]
+        keys = [k for k in {**identity, **found} if found.get(k) != identity.get(k)]
         raise ConfigError(
             f"--out holds a training with another {' and '.join(keys)}; choose another --out, or "
             f"remove that one"
@@ -112,4 +124,11 @@ def _digest(folder: Path) -> dict[str, str]:
     toml = folder / "dataset.toml"
     if not toml.is_file():
         raise ConfigError(f"{folder.name}: no data set, it has no dataset.toml")
-    return {"name": folder.name, "sha256": hashlib.sha256(toml.read_bytes()).hexdigest()}
+    return {"name": folder.name, "sha256": _digest_of(toml)}
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path.name} cannot be read: {error.strerror}") from None

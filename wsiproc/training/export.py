@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,7 +30,10 @@ OPSET = 20
 TOLERANCE = 1e-3
 """Largest difference between torch and ONNX Runtime that passes, in a map of 0 to 1."""
 
-Activation = Literal["sigmoid", "softmax"]
+Activation = Literal["sigmoid", "softmax", "none"]
+
+_STAIN = ((1.05, 0.04, -0.03), (-0.05, 0.9, 0.02), (0.06, -0.04, 1.1))
+"""A matrix to prove files with, not so far from the identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +57,26 @@ class Deployed(nn.Module):
         ``[n, 3, h, w]`` in [-1, 1] (`wsiproc.training.nets.as_input`) -> logits.
     heads
         wsiproc's name of each map (``prob``, ``centre``, ``class``), in the order of the outputs.
+    stain
+        Whether the graph has the input `stain`, which the engine fills with the slide's matrix.
     """
 
-    def __init__(self, net: nn.Module, heads: Mapping[str, Head]) -> None:
+    def __init__(self, net: nn.Module, heads: Mapping[str, Head], *, stain: bool = False) -> None:
         super().__init__()
         self.net = net
         self.heads = dict(heads)
+        self.stain = stain
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """``[n, h, w, 3]`` uint8 -> a map ``[n, c, h, w]`` for each head."""
-        logits = self.net(as_input(image))
+    def forward(self, image: Tensor, stain: Tensor | None = None) -> tuple[Tensor, ...]:
+        """``[n, h, w, 3]`` uint8 -> a map ``[n, c, h, w]`` for each head.
+
+        `stain` is float32 ``[3, 3]`` (`wsiproc.stain`); None leaves colours as they are.
+        """
+        logits = self.net(as_input(image if stain is None else restained(image, stain)))
         maps = []
         for head in self.heads.values():
             part = logits[:, head.channels[0] : head.channels[1]]
-            active = torch.sigmoid(part) if head.activation == "sigmoid" else part.softmax(1)
+            active = _ACTIVATIONS[head.activation](part)
             if head.smooth_px > 1:
                 size, reach = head.smooth_px, head.smooth_px // 2
                 active = functional.avg_pool2d(active, size, stride=1, padding=reach)
@@ -85,6 +94,19 @@ class Deployed(nn.Module):
         said = predict(stacked, torch.from_numpy(pixels), step=step, margin=margin).numpy()
         ends = np.cumsum([head.channels[1] - head.channels[0] for head in self.heads.values()])
         return dict(zip(self.heads, np.split(said, ends[:-1]), strict=True))
+
+
+def restained(image: Tensor, stain: Tensor) -> Tensor:
+    """``[n, h, w, 3]`` uint8 -> float32 in 0 to 255: `wsiproc.stain.apply_stain` as a graph."""
+    density = torch.matmul(-torch.log((image.float() + 1) / 256), stain)
+    return (256 * torch.exp(-density) - 1).clamp(0, 255)
+
+
+_ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "softmax": lambda logits: logits.softmax(1),
+    "none": lambda values: values,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +170,20 @@ def to_onnx(deployed: Deployed, card: Card) -> onnx.ModelProto:
         1: step * torch.export.Dim("rows", min=2),
         2: step * torch.export.Dim("columns", min=2),
     }
+    inputs: dict[str, Tensor] = {"image": image}
+    dynamic: dict[str, dict[int, torch.export.Dim] | None] = {"image": shapes}
+    if deployed.stain:
+        inputs["stain"], dynamic["stain"] = torch.eye(3), None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             deployed,
-            (image,),
+            tuple(inputs.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["image"],
+            input_names=list(inputs),
             output_names=list(deployed.heads),
-            dynamic_shapes=(shapes,),
+            dynamic_shapes=dynamic,
             verbose=False,
         )
     assert program is not None
@@ -185,15 +211,17 @@ def prove(
         "a batch of three": np.stack([real, real[::-1], real[:, ::-1]]),
         "a blank window": np.full((1, window, window, 3), 255, np.uint8),
     }
+    stain = torch.tensor(_STAIN) if deployed.stain else None
     worst = 0.0
     for name, batch in batches.items():
         session = open_session(model, device="cpu", window=window, batch=len(batch))
         try:
-            maps = session.run(np.ascontiguousarray(batch))
+            matrix = stain.numpy() if stain is not None else None
+            maps = session.run(np.ascontiguousarray(batch), matrix)
         finally:
             session.close()
         with torch.inference_mode():
-            wanted = deployed(torch.from_numpy(np.ascontiguousarray(batch)))
+            wanted = deployed(torch.from_numpy(np.ascontiguousarray(batch)), stain)
         for head, tensor in zip(deployed.heads, wanted, strict=True):
             apart = float(np.abs(maps[head] - tensor.numpy()).max())
             if not apart <= TOLERANCE:

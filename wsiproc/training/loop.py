@@ -46,14 +46,15 @@ class Stage:
     check
         Measures a network; called with the averaged weights, in evaluation mode.
     better
-        Which of `check`'s numbers chooses, and whether more of it is better.
+        Which of `check`'s numbers chooses, and whether more of it is better; None: the last
+        weights are kept, for methods whose labels are too few to choose by.
     """
 
     name: str
     batch: Callable[[np.random.Generator], Batch]
     loss: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
     check: Callable[[nn.Module], Mapping[str, float]]
-    better: tuple[str, bool]
+    better: tuple[str, bool] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +185,10 @@ def _save(
 def _check(stage: Stage, state: _State, average: nn.Module, step: int) -> TrainingChecked:
     with torch.inference_mode():
         metrics = dict(stage.check(average))
-    name, more = stage.better
-    value = metrics[name] if more else -metrics[name]
+    value = float(step)
+    if stage.better is not None:
+        name, more = stage.better
+        value = metrics[name] if more else -metrics[name]
     best = math.isnan(state.best_value) or value >= state.best_value
     if best:
         state.best, state.best_step = copy.deepcopy(average.state_dict()), step
