@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsiproc.methods import MethodConfig, TrainingInputs
+from wsiproc.methods import MethodConfig, ShippedModel, TrainingInputs
 from wsiproc_mcf.config import PRESETS, MCFConfig
 
-__all__ = ["MCF", "METHOD", "MCFConfig"]
+__all__ = ["MCF", "METHOD", "MODELS", "MCFConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +42,17 @@ class MCF:
 
 
 METHOD = MCF()
+MODELS = (
+    ShippedModel(
+        name="mcf",
+        package="wsiproc_mcf",
+        resource="mcf.onnx",
+        sha256="1f4dee759b9d6e2afe97170a5103a8685038d02b8a275420909c8e083e2dc90f",
+    ),
+    ShippedModel(
+        name="mcf_detector",
+        package="wsiproc_mcf",
+        resource="mcf_detector.onnx",
+        sha256="d4f8c63966f7dd3122be7cbc3edb3a23d0f7d343affb192b3ac8861acbb22898",
+    ),
+)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,6 @@ from wsiproc.config import Execution, RunConfig  # noqa: E402
 from wsiproc.evaluate import evaluate, rasterised  # noqa: E402
 from wsiproc.methods import TrainingEvent, TrainingInputs  # noqa: E402
 from wsiproc.metrics import instances  # noqa: E402
-from wsiproc.model import load_model  # noqa: E402
 from wsiproc.slide._drawn import draw_slide  # noqa: E402
 from wsiproc.slide._drawn_dataset import drawn_dataset  # noqa: E402
 from wsiproc.testing.methods import MethodContract  # noqa: E402
@@ -67,18 +64,3 @@ class TestUNet(MethodContract):
     def test_it_draws_its_curves(self, trained: Trained) -> None:
         picture = trained[2].out / "curves.png"
         assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.mark.parametrize("model", wsiproc_unet.MODELS, ids=lambda model: model.name)
-def test_shipped_models_are_what_was_recorded(model) -> None:
-    data = files(model.package).joinpath(model.resource).read_bytes()
-    assert hashlib.sha256(data).hexdigest() == model.sha256
-    assert len(data) < 10_000_000
-    card = load_model(model.name).card
-    assert card.name == model.name
-    assert card.local
-    assert card.licence == "CC-BY-4.0"
-    assert b"/home/" not in data
-    assert b"site-packages" not in data
-    assert card.data
-    assert "val" in card.post.chosen_on
