@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from wsiproc.methods import MethodConfig
-from wsiproc.training.settings import Augmentation, Schedule
+from wsiproc.training.settings import UNCHANGED, Augmentation, Schedule
 from wsiproc_mcf.filter_config import FilterConfig
 
 Loss = Literal["confidence", "cross_entropy", "weighted"]
@@ -146,19 +146,7 @@ PRESETS: Mapping[str, MCFConfig] = {
         learn=Schedule(steps=4000, crop_px=256, lr=1e-4, check_every=500),
         learn_again=Schedule(steps=1500, crop_px=256, lr=1e-4, check_every=500),
         finetune=Schedule(steps=1000, crop_px=256, lr=1e-5, check_every=500),
-        augmentation=Augmentation(
-            scales=(1.0,),
-            stain_gain=0,
-            stain_depth=0,
-            stain_turn=0,
-            stain_shift=0,
-            light=0,
-            blur_px=0,
-            noise=0,
-            jpeg=False,
-            beyond=0,
-            litter=0,
-        ),
+        augmentation=UNCHANGED,
         windows=(1024, 512),
     ),
     "smoke": MCFConfig(

@@ -85,7 +85,7 @@ def _real_loss(logit: Tensor, label: Tensor, response: Tensor, config: MCFConfig
     if config.loss == "cross_entropy":
         return cross_entropy(logit, label)
     if config.loss == "weighted":
-        return weighted(logit, response, label > -2)
+        return weighted(logit, response, torch.ones_like(label, dtype=torch.bool))
     return confidence(logit, label, config.nucleus_weight)
 
 
