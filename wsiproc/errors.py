@@ -7,7 +7,8 @@
     ├── SlideError               this slide cannot be processed                     exit 65
     │   ├── SlideFormatError         no backend reads it
     │   ├── SlideReadError           it opened, and then a region could not be read
-    │   └── SlideResolutionError     no usable micrometres per pixel
+    │   ├── SlideResolutionError     no usable micrometres per pixel
+    │   └── NotReadyError            it is still being copied                   exit 20
     ├── ModelError               this model cannot be used                          exit 66
     │   └── DeviceError              the device asked for is not there              exit 69
     ├── StoreError               results cannot be written or read                  exit 73
@@ -16,6 +17,7 @@
     │   └── DiskFullError            no space, or no quota, is left                exit 75
     ├── WorkerLostError          the tile takes its process down, or hangs          exit 65
     ├── InterruptedRunError      stopped by a signal, progress saved                exit 130, 143
+    │   └── TimeLimitError           stopped by the time limit, progress saved      exit 124
     └── MissingExtraError        an optional part is not installed                  exit  2
 
 All of them cross process borders, so each is built from its message alone (or says in
@@ -87,6 +89,12 @@ class SlideResolutionError(SlideError):
     """The slide does not say how many micrometres a pixel is, or says something absurd."""
 
 
+class NotReadyError(SlideError):
+    """The slide is still being copied, or parts of it have not come yet; try again later."""
+
+    exit_code = 20
+
+
 class ModelError(WsiprocError):
     """This model cannot be used: missing, unverified, without a card, or not what its card says."""
 
@@ -142,6 +150,15 @@ class InterruptedRunError(WsiprocError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.signum)
+
+
+class TimeLimitError(InterruptedRunError):
+    """The time given is over; what was finished is kept and the next run goes on from there."""
+
+    @property
+    def code(self) -> int:
+        """As ``timeout`` has it."""
+        return 124
 
 
 class MissingExtraError(WsiprocError, ImportError):
