@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from wsiproc import __version__
-from wsiproc.card import Card, MaskPost, NucleusClass
+from wsiproc.card import Card, MaskPost, NucleusClass, TrainingSet
+from wsiproc.datasets import Dataset
 from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
 from wsiproc.training.choose import Judged
@@ -117,7 +118,7 @@ def carded(
 ) -> Card:
     """What is known of the segmenter before its post-processing is chosen."""
     listed = tuple(
-        entry
+        _as_used(entry, dataset, images)
         for dataset in images.sets
         if dataset.name in images.seen
         for entry in on_card([dataset], images.seen[dataset.name], images.assumed)
@@ -142,3 +143,15 @@ def carded(
         note=f"{len(templates)} boxed nuclei are all that was learnt from of labels; masks of the "
         "val split chose thresholds",
     )
+
+
+def _as_used(entry: TrainingSet, dataset: Dataset, images: Images) -> TrainingSet:
+    """The entry of a train split, less the images that were left out for their stain."""
+    if entry.split != "train":
+        return entry
+    there = {id(sample) for sample in dataset.samples}
+    used = sum(id(field.sample) in there for field in images.fields)
+    if used == entry.images:
+        return entry
+    left_out = f"{entry.images - used} more left out, their stain being too unlike"
+    return entry.model_copy(update={"images": used, "note": f"{entry.note}; {left_out}"})

@@ -139,9 +139,7 @@ def on_card(
         for split in (name for name in dataset.splits if name in splits):
             notes = [dataset.title]
             if dataset.name in assumed:
-                notes.append(
-                    f"mpp {assumed[dataset.name]} assumed from the median width of its nuclei"
-                )
+                notes.append(f"mpp {assumed[dataset.name]} assumed, since it does not say")
             if split == "val":
                 notes.append("only to choose weights and thresholds by")
             listed.append(

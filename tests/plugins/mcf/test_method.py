@@ -10,6 +10,7 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 
 import wsiproc_mcf  # noqa: E402
+from wsiproc.datasets import read_dataset  # noqa: E402
 from wsiproc.errors import ConfigError  # noqa: E402
 from wsiproc.evaluate import evaluate  # noqa: E402
 from wsiproc.methods import MethodConfig, TrainingEvent, TrainingInputs, TrainingNote  # noqa: E402
@@ -28,6 +29,11 @@ class TestMCF(MethodContract):
     @classmethod
     def unlabelled(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
         folder = drawn_dataset(tmp_path_factory.mktemp("more") / "more", train=2, val=1, seed=5)
+        green = next(iter(read_dataset(folder).split("train"))).image
+        with Image.open(green) as purple:
+            Image.merge("RGB", purple.convert("RGB").split()[1::-1] + purple.split()[2:]).save(
+                green
+            )
         toml = folder / "dataset.toml"
         toml.write_text(
             toml.read_text().replace('"drawn"', '"more"').replace('"instances"', '"none"')
@@ -43,6 +49,13 @@ class TestMCF(MethodContract):
             assert card.local
             assert card.stain_target is not None
             assert {(d.name, d.split) for d in card.data} >= {("drawn", "train"), ("more", "train")}
+
+    @pytest.mark.slow
+    def test_its_card_counts_images_of_another_stain_as_left_out(self, trained: Trained) -> None:
+        data = load_model(str(trained[0][0])).card.data
+        (more,) = (d for d in data if d.name == "more")
+        assert more.images == 1
+        assert "1 more left out" in more.note
 
     @pytest.mark.slow
     def test_from_four_boxes_both_find_nuclei_on_unseen_drawings(
