@@ -47,12 +47,12 @@ MODELS = (
         name="mcf",
         package="wsiproc_mcf",
         resource="mcf.onnx",
-        sha256="1f4dee759b9d6e2afe97170a5103a8685038d02b8a275420909c8e083e2dc90f",
+        sha256="b6a2767f63e75039e6917d1661dc505debeb47cec35c785513bcf7a00a4b74f3",
     ),
     ShippedModel(
         name="mcf_detector",
         package="wsiproc_mcf",
         resource="mcf_detector.onnx",
-        sha256="d4f8c63966f7dd3122be7cbc3edb3a23d0f7d343affb192b3ac8861acbb22898",
+        sha256="43aa826dd3d34679592777061fcc290f95cc9f79047d70911e7a4773c9b308fc",
     ),
 )
