@@ -1,10 +1,33 @@
 #!/bin/sh
-# Entrypoint of the images: wsiproc, with the image's compiled kernels where they can be added to.
+# Entrypoint of the images: wsiproc (or dask), with the image's compiled kernels at hand.
 #
 # Compiled code is only used from a folder that can be written, and the root of the image cannot.
-# Two megabytes, copied into the scratch space; what is not among them is compiled beside them.
+# Two megabytes are copied into the scratch space; what is not among them is compiled beside them.
+#
+# WSIPROC_SUCCESS  exit codes that are turned into 0, "20 124" for example, where who starts the
+#                  container knows only success and failure
 set -eu
 home=$(dirname "$(dirname "$0")")
 mkdir -p "$NUMBA_CACHE_DIR"
 cp -R "$home/kernels/." "$NUMBA_CACHE_DIR/"
-exec "$home/bin/wsiproc" "$@"
+
+program=wsiproc
+if [ "${1:-}" = dask ]; then
+    program=dask
+    shift
+fi
+[ -n "${WSIPROC_SUCCESS:-}" ] || exec "$home/bin/$program" "$@"
+
+"$home/bin/$program" "$@" &
+child=$!
+trap 'kill -TERM "$child" 2>/dev/null || true' TERM INT
+while :; do
+    status=0
+    wait "$child" || status=$?
+    # A signal ends `wait`, not the child: it is saving its progress.
+    kill -0 "$child" 2>/dev/null || break
+done
+for fine in $WSIPROC_SUCCESS; do
+    [ "$status" -ne "$fine" ] || { echo "exit $status counts as success here" >&2; exit 0; }
+done
+exit "$status"

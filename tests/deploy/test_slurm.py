@@ -188,9 +188,13 @@ class Night:
 
     def send(self, slurm: Slurm, *options: str) -> dict[str, tuple[str, str]]:
         """Send it, and wait for its end."""
+        return slurm.finished(self.begin(slurm, *options))
+
+    def begin(self, slurm: Slurm, *options: str) -> str:
+        """Send it; the job's number."""
         passed = ",".join(["ALL", *(f"{key}={value}" for key, value in self.settings.items())])
         small = ("--cpus-per-task=1", "--mem=0", "--parsable", f"--export={passed}")
-        return slurm.finished(slurm.ask("sbatch", *small, *options, *self.words))
+        return slurm.ask("sbatch", *small, *options, *self.words)
 
     def published(self) -> dict[str, int]:
         """When each slide's manifest was written."""
@@ -207,7 +211,9 @@ def night(deploy: Path, slides: list[Path], registered: str, tmp_path: Path) -> 
         "WSIPROC_MODEL": registered,
         "WSIPROC_SITE_KEY": str(tmp_path / "site.key"),
         "WSIPROC_WORKERS": "0",
-        "NUMBA_CACHE_DIR": str(slides[0].parent / "kernels"),
+        # The kernels that the suite has compiled.
+        "NUMBA_CACHE_DIR": "",
+        "NUMBA_CPU_NAME": "",
     }
     out = tmp_path / "out"
     return Night(out, (deploy / "slurm" / "array.sbatch", listed, out), settings)
@@ -225,6 +231,47 @@ def test_an_array_does_each_slide_once_and_the_next_night_nothing(
 
 
 def test_an_element_that_is_warned_puts_itself_back_and_goes_on(
-    slurm: Slurm, night: Night
+    slurm: Slurm, night: Night, tmp_path: Path
 ) -> None:
-    pass
+    large = tmp_path / "large.tiff"
+    draw_sample(large, width=4000, height=3000, seed=4, mpp=0.5)
+    Path(night.words[1]).write_text(f"{large}\n")
+    small_tiles = tmp_path / "small.toml"
+    small_tiles.write_text("[execution]\ntile_px = 256\nwindow_px = 256\n")
+    night.settings["WSIPROC_OPTIONS"] = f"--config {small_tiles}"
+    job = night.begin(slurm, "--array=1")
+    _wait(lambda: len(list(night.out.rglob("*.frag"))) > 3, seconds=200)
+    # What Slurm does by itself two minutes before the end.
+    slurm.ask("scancel", "--signal=USR1", "--batch", f"{job}_1")
+    assert slurm.finished(job) == {"1": ("COMPLETED", "0")}, slurm.logs()
+    assert "back into the queue" in slurm.logs()
+    (slide,) = night.published()
+    assert read_manifest(night.out / slide).execution["tiles_reused"] > 3
+
+
+def test_a_dask_cluster_of_slurm_jobs_does_a_night_over_tls(
+    slurm: Slurm,
+    night: Night,
+    deploy: Path,
+    slides: list[Path],
+    certify: Callable[[Path], Path],
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    words = ["--jobs", "2", "--cores", "1", "--memory", "2GB", "--interface", "lo"]
+    words += ["--time", "00:20:00", "--logs", tmp_path / "logs", "--sbatch=--mem=0", "--"]
+    words += [*slides, "--model", night.settings["WSIPROC_MODEL"], "--out", night.out]
+    words += ["--site-key", night.settings["WSIPROC_SITE_KEY"]]
+    done = subprocess.run(
+        [sys.executable, deploy / "slurm" / "cluster.py", *map(str, words)],
+        env={**slurm.environment, "DASK_CONFIG": str(certify(tmp_path / "certificates"))},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(night.published()) == len(slides)
+    hosts = {read_manifest(night.out / slide).execution["workers"] for slide in night.published()}
+    assert hosts <= {1, 2}
+    _wait(lambda: not slurm.ask("squeue", "--noheader"))
