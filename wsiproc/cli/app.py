@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 import wsiproc
-from wsiproc.cli import doctor, evaluate, info, models, run, sample, train
+from wsiproc.cli import batch, doctor, evaluate, info, models, run, sample, train
 from wsiproc.errors import InterruptedRunError, WsiprocError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("batch")(batch.batch)
 app.command("info")(info.info)
 app.command("sample")(sample.sample)
 app.command("models")(models.models)
