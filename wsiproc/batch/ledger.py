@@ -77,6 +77,7 @@ class Ledger:
         self._started: dict[str, float] = {}
         self._states: dict[str, State] = {}
         self._done_now: set[str] = set()
+        self._settled: set[str] = set()
         self._retries = Counter[str]()
         self._written_at = 0.0
         self._night = Night(
@@ -132,6 +133,7 @@ class Ledger:
 
     def renamed(self, old: str, slide: Slide) -> None:
         self._states.pop(old, None)
+        self._settled.discard(old)
         self.troubles.pop(old, None)
         drop_record(self._out, old)
 
@@ -213,11 +215,12 @@ class Ledger:
 
     def _settle(self, record: Record, *, new: bool) -> None:
         self._states[record.slide_id] = record.state
+        self._settled.add(record.slide_id)
         if record.trouble is not None:
             self.troubles[record.slide_id] = record.trouble
         else:
             self.troubles.pop(record.slide_id, None)
-        self._tell(Told(record, new, len(self._states)))
+        self._tell(Told(record, new, len(self._settled)))
         self._write_night()
 
     def _before(self, slide: Slide) -> Record | None:
