@@ -39,8 +39,8 @@ trap 'exit 143' TERM
 
 echo "installing"
 "$python" -m venv "$prefix"
-# PIP_CONFIG_FILE: nothing that this machine's pip was told may bring in other packages.
-PIP_CONFIG_FILE=/dev/null PIP_NO_INDEX=1 "$prefix/bin/python" -m pip install \
+# Nothing that this machine's pip was told, by files or by the environment, may bring in others.
+PIP_CONFIG_FILE=/dev/null "$prefix/bin/python" -m pip --isolated install \
     --quiet --disable-pip-version-check --no-index --find-links wheels --only-binary=:all: \
     --require-hashes --requirement requirements.txt
 cp MADE_FOR requirements.txt "$prefix/"

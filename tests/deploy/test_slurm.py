@@ -207,7 +207,9 @@ def night(deploy: Path, slides: list[Path], registered: str, tmp_path: Path) -> 
     # With the comment and the empty line that people leave in a list.
     listed.write_text("# tonight\n\n" + "".join(f"{slide}\n" for slide in slides))
     settings = {
-        "WSIPROC": os.environ.get("WSIPROC", str(Path(sys.executable).with_name("wsiproc"))),
+        "WSIPROC": str(Path(sys.executable).with_name("wsiproc")),
+        # Slides that were drawn a moment ago count as whole.
+        "WSIPROC_OPTIONS": "--stable-for 0s",
         "WSIPROC_MODEL": registered,
         "WSIPROC_SITE_KEY": str(tmp_path / "site.key"),
         "WSIPROC_WORKERS": "0",
@@ -238,7 +240,7 @@ def test_an_element_that_is_warned_puts_itself_back_and_goes_on(
     Path(night.words[1]).write_text(f"{large}\n")
     small_tiles = tmp_path / "small.toml"
     small_tiles.write_text("[execution]\ntile_px = 256\nwindow_px = 256\n")
-    night.settings["WSIPROC_OPTIONS"] = f"--config {small_tiles}"
+    night.settings["WSIPROC_OPTIONS"] = f"--stable-for 0s --config {small_tiles}"
     job = night.begin(slurm, "--array=1")
     _wait(lambda: len(list(night.out.rglob("*.frag"))) > 3, seconds=200)
     # What Slurm does by itself two minutes before the end.
@@ -261,7 +263,7 @@ def test_a_dask_cluster_of_slurm_jobs_does_a_night_over_tls(
     words = ["--jobs", "2", "--cores", "1", "--memory", "2GB", "--interface", "lo"]
     words += ["--time", "00:20:00", "--logs", tmp_path / "logs", "--sbatch=--mem=0", "--"]
     words += [*slides, "--model", night.settings["WSIPROC_MODEL"], "--out", night.out]
-    words += ["--site-key", night.settings["WSIPROC_SITE_KEY"]]
+    words += ["--site-key", night.settings["WSIPROC_SITE_KEY"], "--stable-for", "0s"]
     done = subprocess.run(
         [sys.executable, deploy / "slurm" / "cluster.py", *map(str, words)],
         env={**slurm.environment, "DASK_CONFIG": str(certify(tmp_path / "certificates"))},
