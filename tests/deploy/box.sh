@@ -4,8 +4,8 @@
 #   BOX=folder sh box.sh INSTALLED ROOT [NAME=VALUE...] COMMAND...
 #
 # as 10001:10001, on a read-only root, without a network but the loopback, without capabilities and
-# new privileges, with a noexec tmpfs on /tmp.  INSTALLED stands at /opt/wsiproc.  ROOT holds slides, out, state and config, which are
-# mounted as compose.yaml mounts them.  Needs root.
+# new privileges, with a noexec tmpfs on /tmp.  INSTALLED stands at /opt/wsiproc.  ROOT holds the
+# folders slides, out, state and config, mounted as compose.yaml mounts them.  Needs root.
 set -eu
 installed=$1
 given=$2
@@ -33,6 +33,8 @@ exec unshare --mount --net --pid --ipc --uts --fork --kill-child sh -euc '
     mount --bind "$given/state" "$BOX/state"
     mount -t tmpfs -o noexec,nosuid,nodev,size=2g,mode=1777 scratch "$BOX/tmp"
     mount -t proc proc "$BOX/proc"
+    mkdir "$BOX/sys"
+    mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$BOX/sys"
     mount -t tmpfs -o nosuid,noexec,mode=0755 dev "$BOX/dev"
     for device in null zero full random urandom; do
         : >"$BOX/dev/$device"

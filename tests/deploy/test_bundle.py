@@ -151,7 +151,7 @@ def test_the_box_is_as_tight_as_the_images_are_told_to_be(box: Box) -> None:
         refused = box.run("/bin/sh", "-c", f": >{place}/x")
         assert refused.returncode != 0, place
         assert "Read-only file system" in refused.stderr
-    facts = box.run("/bin/sh", "-c", "id -u; id -g; ls /sys/class 2>&1; cat /proc/self/status")
+    facts = box.run("/bin/sh", "-c", "id -u; id -g; cat /proc/self/status")
     lines = facts.stdout.splitlines()
     assert lines[:2] == ["10001", "10001"]
     assert "NoNewPrivs:\t1" in lines
