@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +23,10 @@ from pathlib import Path
 
 from dask_jobqueue import SLURMCluster
 from distributed.security import Security
+
+
+PASSED_ON = ("DASK_CONFIG", "NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "XDG_DATA_HOME", "WSIPROC_MODELS")
+"""What workers are told of this process' environment, where it is set."""
 
 
 def settings(words: list[str] | None) -> argparse.Namespace:
@@ -43,6 +48,7 @@ def cluster(asked: argparse.Namespace) -> SLURMCluster:
 
     One worker with one thread is one tile at a time; the network takes all cores of the job.
     """
+    told = [name for name in PASSED_ON if name in os.environ]
     return SLURMCluster(
         protocol="tls",
         # The certificates that dask.yaml names; without them nothing is spoken in the clear.
@@ -56,14 +62,16 @@ def cluster(asked: argparse.Namespace) -> SLURMCluster:
         walltime=asked.time,
         log_directory=None if asked.logs is None else str(asked.logs),
         job_extra_directives=asked.sbatch,
-        job_script_prologue=[f"export {name}={os.environ[name]!r}" for name in PASSED_ON],
+        job_script_prologue=[f"export {name}={shlex.quote(os.environ[name])}" for name in told],
         worker_extra_args=["--memory-limit", "0", "--no-dashboard"],
         scheduler_options={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
         local_directory=os.environ.get("TMPDIR", "/tmp"),  # noqa: S108 - a node's own scratch
     )
 
 
-PASSED_ON = [name for name in ("DASK_CONFIG", "NUMBA_CACHE_DIR", "NUMBA_CPU_NAME") if name in os.environ]
+PASSED_ON = [
+    name for name in ("DASK_CONFIG", "NUMBA_CACHE_DIR", "NUMBA_CPU_NAME") if name in os.environ
+]
 
 
 def main(words: list[str] | None = None) -> int:

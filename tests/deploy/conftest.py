@@ -60,7 +60,9 @@ def certify(deploy: Path) -> Callable[[Path], Path]:
 
 
 @contextmanager
-def _process(words: list[str | Path], log: Path, **how: object) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    words: list[str | Path], log: Path, **how: object
+) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as lines:
         began = subprocess.Popen(words, stdout=lines, stderr=lines, **how)
     try:
@@ -76,5 +78,5 @@ def _process(words: list[str | Path], log: Path, **how: object) -> Iterator[subp
 
 @pytest.fixture(scope="session")
 def process() -> Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]:
-    """A process while inside, and no longer: ``with process(words, log, env=...) as began:``."""
+    """A process while inside, and no longer: ``with process(words, log, env=..., cwd=...) as began:``."""
     return _process

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
@@ -190,24 +192,21 @@ def test_dask_in_pods_has_the_settings_of_dask_on_hosts() -> None:
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_an_index_does_its_share_and_no_slide_is_left(index: int, tmp_path: Path) -> None:
     (container,) = (spec["containers"][0] for each in written("indexed") for spec in pods(each))
-    (script,) = (text for text in container["args"] if "while" in text)
+    (script,) = container["args"]
     program = tmp_path / "program"
-    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.write_text('#!/bin/sh\necho "$1" "$3"; cat "$2"\n')
     program.chmod(0o755)
-    slides = [f"/slides/{name}.svs" for name in ("a", "b c", "d", "e")]
+    slides = ["/slides/a.svs", "/slides/b c.svs", '/slides/d"e.svs', "/slides/f.svs"]
     (tmp_path / "list").write_text("# tonight\n\n" + "\n".join(slides))
     settings = {"SHARES": "3", "JOB_COMPLETION_INDEX": str(index), "LIST": str(tmp_path / "list")}
+    here = script.replace("/tmp/share.csv", str(tmp_path / "share.csv"))
     done = subprocess.run(
-        [
-            *container["command"],
-            script.replace("/opt/wsiproc/bin/wsiproc-container", str(program)),
-            "share",
-        ],
+        [*container["command"], here.replace("/opt/wsiproc/bin/wsiproc-container", str(program))],
         env={**os.environ, **settings},
         capture_output=True,
         text=True,
         check=True,
     )
-    words = done.stdout.splitlines()
-    assert words[0] == "batch"
-    assert words[1 : words.index("--model")] == slides[index::3]
+    said, _, listed = done.stdout.partition("\n")
+    assert said == "batch --model"
+    assert [row["slide"] for row in csv.DictReader(io.StringIO(listed))] == slides[index::3]

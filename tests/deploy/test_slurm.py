@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -62,8 +61,10 @@ class Slurm:
                 f.get("ArrayTaskId", "0"): (f["JobState"], f["ExitCode"].partition(":")[0])
                 for f in facts
             }
-            if all(s not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
-                   for s, _ in states.values()):
+            if all(
+                s not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
+                for s, _ in states.values()
+            ):
                 return states
             assert time.monotonic() < end, f"{states}\n{self.logs()}"
             time.sleep(0.5)
@@ -170,9 +171,9 @@ def registered(mask_model: Path, wsiproc: Callable[..., subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def slides(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three drawn slides; one has a space in its name."""
+    """Three drawn slides; one has a space in its name, and a quote."""
     folder = tmp_path_factory.mktemp("slides")
-    paths = [folder / name for name in ("a.tiff", "b c.tiff", "d.tiff")]
+    paths = [folder / name for name in ("a.tiff", 'b "c.tiff', "d.tiff")]
     for seed, path in enumerate(paths):
         draw_sample(path, width=700, height=600, seed=seed, mpp=0.5)
     return paths
@@ -198,7 +199,9 @@ class Night:
 
     def published(self) -> dict[str, int]:
         """When each slide's manifest was written."""
-        return {path.parent.name: path.stat().st_mtime_ns for path in self.out.glob("*/manifest.json")}
+        return {
+            path.parent.name: path.stat().st_mtime_ns for path in self.out.glob("*/manifest.json")
+        }
 
 
 @pytest.fixture
