@@ -24,8 +24,7 @@ from pathlib import Path
 from dask_jobqueue import SLURMCluster
 from distributed.security import Security
 
-
-PASSED_ON = ("DASK_CONFIG", "NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "XDG_DATA_HOME", "WSIPROC_MODELS")
+PASSED_ON = ("DASK_CONFIG", "NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "XDG_DATA_HOME")
 """What workers are told of this process' environment, where it is set."""
 
 

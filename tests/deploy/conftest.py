@@ -78,5 +78,5 @@ def _process(
 
 @pytest.fixture(scope="session")
 def process() -> Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]:
-    """A process while inside, and no longer: ``with process(words, log, env=..., cwd=...) as began:``."""
+    """A process while inside, and no longer: ``process(words, log, env=..., cwd=...)``."""
     return _process

@@ -6,11 +6,13 @@ import configparser
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from wsiproc.errors import WsiprocError
+from wsiproc.slide._drawn import DrawnSlide
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="needs systemd-analyze"
@@ -103,6 +105,57 @@ def test_memory_that_runs_out_ends_a_worker_and_not_the_night(
 ) -> None:
     assert service["OOMPolicy"] == ["continue"]
     assert service["LimitCORE"] == ["0"]
+
+
+@needs_systemd
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_every_system_call_of_a_night_is_one_that_the_service_may_make(
+    service: dict[str, list[str]],
+    small: DrawnSlide,
+    mask_model: Path,
+    tmp_path: Path,
+    quiet: dict[str, str],
+) -> None:
+    calls = tmp_path / "calls"
+    words = ["run", small.path, "--model", mask_model, "--out", tmp_path / "out", "--workers", "1"]
+    subprocess.run(
+        ["strace", "-f", "-qq", "-c", "-o", calls, sys.executable, "-m", "wsiproc.cli.app", *words],
+        env=quiet,
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    table = [line.split() for line in calls.read_text().splitlines()]
+    made = {row[-1] for row in table if len(row) >= 5 and row[0][0].isdigit()} - {"total"}
+    assert {"openat", "mmap", "futex", "socket"} <= made
+    # SQLite, in PROJ, gives its files to their owner where it runs as root.
+    assert made - allowed(service["SystemCallFilter"]) <= {"fchown"}
+
+
+def allowed(filters: list[str]) -> set[str]:
+    """System calls that a unit's filters let through."""
+    said = subprocess.run(
+        ["systemd-analyze", "syscall-filter", "--no-pager"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    groups: dict[str, set[str]] = {}
+    for line in re.sub(r"\x1b\[[\d;]*m", "", said).splitlines():
+        if line.startswith("@"):
+            group = groups.setdefault(line.strip(), set())
+        elif line.startswith(" ") and not line.strip().startswith("#"):
+            group.add(line.strip())
+
+    def calls(name: str) -> set[str]:
+        return set().union(*(calls(n) if n[0] == "@" else {n} for n in groups[name]))
+
+    through: set[str] = set()
+    for line in filters:
+        named = set().union(*(calls(name) for name in line.removeprefix("~").split()))
+        through = through - named if line.startswith("~") else through | named
+    return through
 
 
 @pytest.mark.parametrize(
