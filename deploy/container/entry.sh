@@ -20,12 +20,15 @@ fi
 
 "$home/bin/$program" "$@" &
 child=$!
-trap 'kill -TERM "$child" 2>/dev/null || true' TERM INT
-while :; do
+told=
+trap 'told=yes; kill -TERM "$child" 2>/dev/null || true' TERM INT
+status=0
+wait "$child" || status=$?
+# A signal ends `wait`, not the child: it is saving its progress.
+while [ -n "$told" ]; do
+    told=
     status=0
     wait "$child" || status=$?
-    # A signal ends `wait`, not the child: it is saving its progress.
-    kill -0 "$child" 2>/dev/null || break
 done
 for fine in $WSIPROC_SUCCESS; do
     [ "$status" -ne "$fine" ] || { echo "exit $status counts as success here" >&2; exit 0; }
