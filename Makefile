@@ -13,7 +13,8 @@ SLIDE  ?=
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench bundle test-gpu test-tiatoolbox test-slurm test-bundle test-kubernetes clean
+.PHONY: demo test lint bench bundle clean
+.PHONY: test-gpu test-tiatoolbox test-slurm test-bundle test-kubernetes
 
 $(ENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(ENV)
@@ -64,7 +65,8 @@ bundle:
 	@rm -f dist/wsiproc-bundle-*.tar dist/wsiproc-bundle-*.tar.sha256
 	PYTHON=$(PYTHON) sh deploy/bundle/make.sh dist $(EXTRAS)
 
-# Installs it with no network, and runs it as a container would. Needs root, and a Python outside /root.
+# Installs it with no network, and runs it as a container would. Needs root, and a Python that others
+# than root can run: make test-bundle PYTHON=/usr/bin/python3
 test-bundle: bundle $(ENV)/.dev
 	WSIPROC_BUNDLE=$$(echo dist/wsiproc-bundle-*.tar) WSIPROC_BUNDLE_PYTHON=$$(command -v $(PYTHON)) \
 	$(BIN)/python -m pytest -m bundle tests/deploy
