@@ -22,6 +22,9 @@ Certify = Callable[[Path], Path]
 Wsiproc = Callable[..., subprocess.CompletedProcess[str]]
 
 
+pytestmark = pytest.mark.slow
+
+
 @dataclass(frozen=True)
 class Hosts:
     """A scheduler and two workers, as if each were on a host of its own."""
