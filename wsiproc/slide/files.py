@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from wsiproc.errors import SlideFormatError
-from wsiproc.slide._dicom import series_of
+from wsiproc.slide._dicom import series_of, series_uid
+
+__all__ = ["files_of", "series_uid"]
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
