@@ -203,6 +203,9 @@ class Agenda:
     def left(self) -> list[Slide]:
         """Slides that have not come to their end."""
         waiting = [slide for _, _, slide in self._later]
+        for slide in self._new:
+            # One that was not looked at is called what it was called the last time.
+            slide.slide_id = self._site.names.id_of(slide.candidate.path) or slide.slide_id
         return [*self._at_work.values(), *self._jobs, *self._new, *waiting]
 
     def hear(self, outcome: Outcome) -> None:

@@ -91,9 +91,7 @@ def _may_be_coming(error: SlideError, look: Look | None, policy: Policy) -> bool
 def ends_the_batch(failed: Failed) -> bool:
     """Whether no other slide could fare better: model, settings or place of results are wrong."""
     while_planning = failed.tile is None and failed.batch == 0
-    return while_planning and isinstance(
-        failed.error, ModelError | ConfigError | AlreadyThereError
-    )
+    return while_planning and isinstance(failed.error, ModelError | ConfigError | AlreadyThereError)
 
 
 def is_elsewhere(failed: Failed) -> bool:

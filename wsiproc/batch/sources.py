@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +20,8 @@ from wsiproc.errors import ConfigError
 from wsiproc.frozen import faults
 from wsiproc.slide.files import series_uid
 
-SUFFIXES = frozenset(
-    (".svs", ".tif", ".tiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif")
-    + (".dcm", ".jp2", ".zarr")
-)
+OF_TIFF = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".svslide", ".bif")
+SUFFIXES = frozenset((*OF_TIFF, ".mrxs", ".vms", ".vmu", ".dcm", ".jp2", ".zarr"))
 """What a slide in a folder is told by; a slide that is named, or listed, may be called anything."""
 COLUMNS = ("mpp", "exact_mpp", "tissue", "stain")
 """Science settings that a list may give for each slide, beside the column ``slide``."""
@@ -34,7 +32,7 @@ class Candidate:
     """A slide of the batch, not looked at yet; its settings are the batch's with its own."""
 
     path: Path = field(repr=False)
-    science: Science = Science()
+    science: Science
 
 
 def find_slides(given: Sequence[Path], science: Science, *, out: Path) -> tuple[Candidate, ...]:
@@ -64,14 +62,15 @@ def find_slides(given: Sequence[Path], science: Science, *, out: Path) -> tuple[
         different settings.
     """
     found: dict[Path, Candidate] = {}
+    some: Iterable[Candidate]
     for number, path in enumerate(given, 1):
         place = path.absolute()
         if place.is_dir() and place.suffix.lower() != ".zarr":
             some = (Candidate(slide, science) for slide in _below(place, out.absolute()))
         elif place.suffix.lower() == ".csv":
-            some = iter(read_list(place, science))
+            some = read_list(place, science)
         elif place.exists():
-            some = iter((Candidate(place, science),))
+            some = (Candidate(place, science),)
         else:
             raise ConfigError(
                 f"there is nothing at path {number} of those given: neither a slide, a folder "
@@ -110,16 +109,14 @@ def read_list(file: Path, science: Science) -> list[Candidate]:
             f"once, named in its first line{odd}"
         )
     rows.fieldnames = columns
-    found = []
     try:
-        for row in rows:
-            found.append(_listed(row, file.parent, science, f"line {rows.line_num} of the list"))
+        return [_listed(row, file.parent, science, rows.line_num) for row in rows]
     except csv.Error as error:
         raise ConfigError(f"line {rows.line_num} of the list of slides: {error}") from None
-    return found
 
 
-def _listed(row: dict[str, str], home: Path, science: Science, place: str) -> Candidate:
+def _listed(row: dict[str, str], home: Path, science: Science, line: int) -> Candidate:
+    place = f"line {line} of the list of slides"
     if None in row or None in row.values():
         raise ConfigError(f"{place} has another number of fields than the first line")
     slide = row["slide"].strip()

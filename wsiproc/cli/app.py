@@ -12,6 +12,7 @@ from rich.console import Console
 import wsiproc
 from wsiproc.cli import (
     audit,
+    batch,
     check,
     doctor,
     evaluate,
@@ -35,6 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("batch")(batch.batch)
 app.command("status")(status.status)
 app.command("check")(check.check)
 app.command("gc")(gc.gc)

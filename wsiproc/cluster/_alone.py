@@ -24,7 +24,6 @@ from typing import Any, NoReturn
 
 from pydantic import TypeAdapter
 
-import wsiproc
 from wsiproc import errors
 from wsiproc.cluster._orders import Order, Result, carry_out, limit_s
 from wsiproc.errors import StrangeError, WorkerLostError, WsiprocError
@@ -125,7 +124,7 @@ def _understood(order: Order, reply: dict[str, Any]) -> Result:
 
 def where(error: BaseException) -> str:
     """The place in wsiproc that an error came from; never a path outside the package."""
-    home = Path(wsiproc.__file__).parent.parent
+    home = Path(errors.__file__).parent.parent
     frames = traceback.extract_tb(error.__traceback__)
     for frame in reversed(frames):
         file = Path(frame.filename)
