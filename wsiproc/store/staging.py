@@ -171,10 +171,14 @@ def discard_work(out: Path, key: str) -> None:
 
 
 def _sweep(out: Path) -> None:
-    """Remove what attempts that ended without tidying up have staged, long ago; never fails."""
+    """Remove what runs that ended without tidying up have left, long ago; never fails."""
     for attempt in (out / WORK).glob("staging-*"):
         if _abandoned(attempt):
             shutil.rmtree(attempt, ignore_errors=True)
+    for unborn in (out / WORK).glob(".*.lease.*"):
+        if _abandoned(unborn):
+            with suppress(OSError):
+                unborn.unlink()
 
 
 def _abandoned(attempt: Path) -> bool:
