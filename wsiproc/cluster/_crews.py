@@ -57,8 +57,8 @@ class Crew:
         return max(1, threads)
 
 
-def crew(execution: Execution) -> AbstractContextManager[Crew]:
-    """The workers that `execution` asks for, while inside.
+def crew(execution: Execution, *, many: bool = False) -> AbstractContextManager[Crew]:
+    """The workers that `execution` asks for, while inside; with `many` slides all at once.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def crew(execution: Execution) -> AbstractContextManager[Crew]:
         return _elsewhere(execution.scheduler, execution.memory_gb)
     if execution.workers == 0:
         return _thread()
-    return _processes(execution)
+    return _processes(execution, many=many)
 
 
 @contextmanager
@@ -100,14 +100,14 @@ def _thread() -> Iterator[Crew]:
 
 
 @contextmanager
-def _processes(execution: Execution) -> Iterator[Crew]:
+def _processes(execution: Execution, *, many: bool) -> Iterator[Crew]:
     """Worker processes on this machine, over TLS on the loopback interface."""
     on_gpu = real_device(execution.device) in GPU_DEVICES
     places = gpu_placement(execution.workers or 0) if on_gpu else ()
     most = execution.workers or len(places) or cores()
     # Workers that were asked for start while the first slide is planned; else one does, and more
     # if there are tiles for them.
-    at_once = execution.workers or 1
+    at_once = most if many else execution.workers or 1
     with (
         dask.config.set(_QUIET),
         _Placed(
@@ -129,7 +129,7 @@ def _processes(execution: Execution) -> Iterator[Crew]:
                 memory_gb=execution.memory_gb,
             )
         )
-        wanted = 1
+        wanted = most if many else 1
 
         def grow(tiles: int) -> int:
             nonlocal wanted

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from wsiproc.errors import SlideFormatError
-from wsiproc.slide._dicom import series_of
+from wsiproc.slide._dicom import series_of, series_uid
+
+__all__ = ["files_of", "series_uid"]
 
 MOST_INDEX_BYTES = 16 << 20
 """Of the file that mentions a slide's others."""
