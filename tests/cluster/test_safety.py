@@ -16,7 +16,9 @@ import psutil
 import pytest
 
 from wsiproc.cluster import Done, run_slides
+from wsiproc.cluster._crews import crew
 from wsiproc.cluster._limits import ENOUGH, GIB, bound_bytes
+from wsiproc.config import Execution
 from wsiproc.plan import Job
 from wsiproc.progress import Event, TileDone
 from wsiproc.slide._drawn import DrawnSlide
@@ -142,6 +144,13 @@ def test_a_worker_has_a_bound_on_memory_and_leaves_no_core_and_the_caller_is_lef
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] != 8 * GIB
 
 
+def test_a_run_in_this_process_listens_on_the_loopback_interface_alone() -> None:
+    with crew(Execution(workers=0)):
+        lines = psutil.Process().net_connections("inet")
+        listening = [line.laddr.ip for line in lines if line.status == psutil.CONN_LISTEN]
+    assert set(listening) == {"127.0.0.1"}
+
+
 def test_a_bound_leaves_the_machine_its_share() -> None:
     assert bound_bytes(8 * GIB, 4) < 8 * GIB
     assert bound_bytes(64 * GIB, 64) == ENOUGH
@@ -151,6 +160,7 @@ def test_a_bound_leaves_the_machine_its_share() -> None:
 def test_whoever_asks_for_more_than_the_bound_gets_an_error_and_the_process_lives() -> None:
     asks = """
 import numpy as np
+from wsiproc.cluster._crews import crew
 from wsiproc.cluster._limits import limit_process
 limit_process(1, 2.0)
 limit_process(1, 4.0)

@@ -135,8 +135,10 @@ def _goes_on(scene: Scene, out: Path, **more: Any) -> dict[str, Any]:
     reused = ended.told["tiles_reused"]
     if not done:
         assert reused >= there, f"{there} tiles were there, {reused} were used"
-        # What a killed attempt staged goes when nobody can be at work on it any more; so does a
-        # lease that was written and not yet taken.
+        # What a killed attempt staged goes when nobody can be at work on it any more; so do a
+        # lease that was not yet taken, and an empty folder for an old result.
         left = {named(str(path), out) for path in (out / ".wsiproc").iterdir()}
-        assert left <= {"OUT/.wsiproc/staging", "OUT/.wsiproc/JOB.lease~"}, left
+        dust = {"OUT/.wsiproc/staging", "OUT/.wsiproc/JOB.lease~", "OUT/.wsiproc/replaced"}
+        assert left <= dust, left
+        assert not list(out.glob(".wsiproc/replaced-*/*")), "an old result was left behind"
     return {"tiles_there": there, "tiles_reused": reused, "already_done": done}

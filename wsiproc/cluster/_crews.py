@@ -35,6 +35,7 @@ _QUIET = {
 _LOCAL: Mapping[str, Any] = {
     "dashboard_address": None,
     "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
+    "worker_dashboard_address": "127.0.0.1:0",
     "silence_logs": logging.CRITICAL,
     "memory_limit": 0,
 }
