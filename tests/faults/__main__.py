@@ -19,6 +19,7 @@ from typing import Any
 import cuts
 import disk
 import kills
+import many
 import mutants
 import starts
 from scene import Scene, make_scene
@@ -32,6 +33,7 @@ class Faults:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.scene: Scene = make_scene(folder / "scene")
+        many.register(self.scene)
         self._worker: mutants.Worker | None = None
         self._good: dict[str, str] = {}
 
@@ -39,17 +41,23 @@ class Faults:
         self._worker = self._worker or mutants.Worker(scene)
         return mutants.mutant(scene, number, self._worker, self._good)
 
-    def kinds(self, many: int) -> dict[str, tuple[int, Callable[[Scene, int], dict[str, Any]]]]:
+    def kinds(self, times: int) -> dict[str, tuple[int, Callable[[Scene, int], dict[str, Any]]]]:
         """How many rounds of each kind, and the round."""
         found = {
             "killed at a named point": (2 * len(kills.POINTS), kills.at_a_point),
-            "killed at any time": (many, kills.at_a_time),
-            "killed again and again": (max(1, many // 4), kills.again_and_again),
+            "killed at any time": (times, kills.at_a_time),
+            "killed again and again": (max(1, times // 4), kills.again_and_again),
             "disk full": (disk.SIZES, disk.full),
-            "corrupt tiles": (max(1, many * 5 // 2), self.mutant),
+            "corrupt tiles": (max(1, times * 5 // 2), self.mutant),
             "cut off": (cuts.POINTS, cuts.cut),
-            "started at once": (max(3, many // 10), starts.at_once),
-            "asleep": (max(1, many // 20), starts.asleep),
+            "started at once": (max(3, times // 10), starts.at_once),
+            "asleep": (max(1, times // 20), starts.asleep),
+            "clock set": (max(4, times // 10), many.clock),
+            "a slide that grows": (max(1, times // 40), many.grows),
+            "batches at once": (max(3, times // 20), many.batches_at_once),
+            "a poison slide": (1, many.poisoned),
+            "workers killed": (max(1, times // 40), many.workers_die),
+            "a thousand slides": (1, many.thousand),
         }
         if not disk.mountable(self.scene.folder / "disk"):
             del found["disk full"]
@@ -61,12 +69,12 @@ class Faults:
             self._worker.end()
 
 
-def main(folder: Path, many: int, only: list[str]) -> int:
+def main(folder: Path, times: int, only: list[str]) -> int:
     """Do what is not done yet; prints a table, and returns the number of broken promises."""
     folder.mkdir(parents=True, exist_ok=True)
     done = _done(folder / ROUNDS)
     faults = Faults(folder)
-    kinds = {k: v for k, v in faults.kinds(many).items() if not only or k in only}
+    kinds = {k: v for k, v in faults.kinds(times).items() if not only or k in only}
     try:
         with (folder / ROUNDS).open("a", encoding="utf-8") as record:
             for kind, (rounds, play) in kinds.items():
@@ -123,5 +131,5 @@ def _table(done: dict[tuple[str, int], dict[str, Any]], kinds: dict[str, Any]) -
 
 
 if __name__ == "__main__":
-    folder, many, *only = [*sys.argv[1:], *["faults", "200"][len(sys.argv) - 1 :]]
-    sys.exit(min(1, main(Path(folder).absolute(), int(many), only)))
+    folder, times, *only = [*sys.argv[1:], *["faults", "200"][len(sys.argv) - 1 :]]
+    sys.exit(min(1, main(Path(folder).absolute(), int(times), only)))

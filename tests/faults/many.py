@@ -138,7 +138,7 @@ def all_whole(out: Path) -> int:
 
 def poisoned(scene: Scene, number: int, many: int = 50) -> dict[str, Any]:
     """One slide takes down every process that decodes it; all others are done."""
-    folder, out = scene.new(f"poison-{number}/in"), scene.new(f"poison-{number}/out")
+    folder, out = scene.new(f"bad-{number}/in"), scene.new(f"bad-{number}/out")
     slides(scene, folder, many)
     poison = folder / f"{POISON}.tiff"
     shutil.copy(scene.folder / "tiny.tiff", poison)

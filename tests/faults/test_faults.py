@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import cuts
 import disk
+import many
 import mutants
 import pytest
 import starts
@@ -52,3 +54,41 @@ def test_runs_that_start_at_once_publish_once(scene: Scene, number: int) -> None
 @pytest.mark.slow
 def test_a_run_that_slept_while_another_published_discards_its_own(scene: Scene) -> None:
     starts.asleep(scene, 0)
+
+
+@pytest.fixture(scope="module")
+def registered(scene: Scene) -> Iterator[Scene]:
+    before = os.environ.get("WSIPROC_MODELS")
+    many.register(scene)
+    yield scene
+    if before is not None:
+        os.environ["WSIPROC_MODELS"] = before
+
+
+@pytest.mark.slow
+def test_a_slide_that_grows_while_batches_look_at_it_is_done_once_and_whole(
+    registered: Scene,
+) -> None:
+    many.grows(registered, 0)
+
+
+@pytest.mark.slow
+def test_batches_that_start_at_once_publish_each_slide_once(registered: Scene) -> None:
+    many.batches_at_once(registered, 0)
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_set_back_loses_nothing(scene: Scene) -> None:
+    many.clock(scene, 0)
+
+
+@pytest.mark.slow
+def test_a_slide_that_kills_its_decoder_is_put_in_quarantine_and_the_others_are_done(
+    registered: Scene,
+) -> None:
+    many.poisoned(registered, 0, 5)
+
+
+@pytest.mark.slow
+def test_killed_workers_keep_no_slide_from_being_done(registered: Scene) -> None:
+    many.workers_die(registered, 0, 6)

@@ -74,7 +74,8 @@ def _read_image(path: Path) -> tuple[NDArray[np.uint8], str]:
             pixels = np.empty((height, width, 3), np.uint8)
             for y in range(0, height, BAND):
                 band = image.crop((0, y, width, min(y + BAND, height))).convert(mode)
-                pixels[y : y + BAND] = over(np.asarray(band), WHITE) if clear else band
+                rows = np.asarray(band)
+                pixels[y : y + BAND] = over(rows, WHITE) if clear else rows
             return pixels, str(image.format).lower()
 
 
