@@ -20,7 +20,7 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from pydantic import TypeAdapter
 
@@ -75,7 +75,8 @@ def carry_out_alone(order: Order, threads: int) -> Result:
         try:
             child.stdin.write(asked)
             child.stdin.flush()
-            reply = child.stdout.read()
+            # One line, not all until the end: a process that a library left behind may keep it open.
+            reply = child.stdout.readline()
         except BrokenPipeError:
             reply = b""
         except BaseException:
@@ -135,12 +136,14 @@ def where(error: BaseException) -> str:
 
 def main() -> NoReturn:
     """The child: one order from stdin, one reply to stdout, and the end."""
-    answer = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # so that a library that prints does not spoil the reply
-    threads = json.loads(sys.stdin.buffer.readline())["threads"]
-    order = _ORDER.validate_json(sys.stdin.buffer.readline())
+    # Libraries may print, and may fork processes that close what they take for their stdin.
+    asked, answer = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    os.dup2(0, 1)
+    threads = json.loads(asked.readline())["threads"]
+    order = _ORDER.validate_json(asked.readline())
     bench = Workbench(threads)
-    threading.Thread(target=_end_with_worker, daemon=True).start()
+    threading.Thread(target=_end_with_worker, args=(asked,), daemon=True).start()
     threading.Thread(target=_end_if_hung, args=(bench,), daemon=True).start()
     reply: dict[str, Any]
     try:
@@ -157,8 +160,8 @@ def main() -> NoReturn:
     os._exit(0)
 
 
-def _end_with_worker() -> None:
-    sys.stdin.buffer.read()
+def _end_with_worker(asked: IO[bytes]) -> None:
+    asked.read()
     os._exit(1)
 
 
