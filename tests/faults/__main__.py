@@ -39,7 +39,12 @@ class Faults:
 
     def mutant(self, scene: Scene, number: int) -> dict[str, Any]:
         self._worker = self._worker or mutants.Worker(scene)
-        return mutants.mutant(scene, number, self._worker, self._good)
+        try:
+            return mutants.mutant(scene, number, self._worker, self._good)
+        except BaseException:
+            # What broke one promise is not to break those of all rounds after it.
+            self.close()
+            raise
 
     def kinds(self, times: int) -> dict[str, tuple[int, Callable[[Scene, int], dict[str, Any]]]]:
         """How many rounds of each kind, and the round."""
@@ -67,6 +72,7 @@ class Faults:
     def close(self) -> None:
         if self._worker is not None:
             self._worker.end()
+            self._worker = None
 
 
 def main(folder: Path, times: int, only: list[str]) -> int:

@@ -165,6 +165,8 @@ def workers_die(scene: Scene, number: int, many: int = 24, every_s: float = 4.0)
 
     def kill() -> None:
         nonlocal deaths
+        while not command.published() and not over.wait(0.1):
+            continue  # the cluster is not there yet
         while not over.wait(rng.uniform(0.5, 1.5) * every_s):
             if victims := command.workers():
                 try:

@@ -30,7 +30,8 @@ EDGE, TILE = 640, 64
 ACROSS = EDGE // TILE
 KINDS = ("jpeg", "j2k", "deflate")
 TILES = (1, 10, 100)
-HUNG_S = 60.0
+HUNG_S = 300.0
+"""For a whole slide: a header that was made to claim a large image costs a second a read."""
 J2K = 33005
 """TIFF code of Aperio's JPEG 2000."""
 ABOUT = f"Aperio Image Library v12\r\n{EDGE}x{EDGE} ({TILE}x{TILE}) J2K|AppMag = 20|MPP = 0.5"

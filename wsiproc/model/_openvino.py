@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,8 +42,7 @@ class OpenVinoEngine:
     ) -> None:
         if not has_openvino():
             raise MissingExtraError("the device 'openvino'", "openvino")
-        import openvino
-
+        openvino = _runtime()
         self._core = openvino.Core()
         if "CPU" not in self._core.available_devices:
             raise DeviceError("OpenVINO finds no CPU it can use; use --device cpu")
@@ -92,14 +94,20 @@ class OpenVinoEngine:
         del self._request, self._model
 
 
+def _runtime() -> Any:
+    """OpenVINO without the part that forks a process to tell its makers of its uses."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
 def loads() -> bool:
     """Whether OpenVINO is installed and finds this machine's CPU."""
     if not has_openvino():
         return False
     try:
-        import openvino
-
-        return "CPU" in openvino.Core().available_devices
+        return "CPU" in _runtime().Core().available_devices
     except (ImportError, OSError, RuntimeError):
         return False
 
