@@ -14,7 +14,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test lint bench bundle clean
-.PHONY: test-gpu test-tiatoolbox test-slurm test-bundle test-kubernetes
+.PHONY: test-faults test-gpu test-tiatoolbox test-slurm test-bundle test-kubernetes
 
 $(ENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(ENV)
@@ -45,6 +45,12 @@ lint: $(ENV)/.dev
 
 bench: $(ENV)/.dev
 	for script in benchmarks/speed/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# Kills, full disks, corrupt slides, by the hundred; records rounds, and a second call goes on.
+N      ?= 200
+FAULTS ?= faults
+test-faults: $(ENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults $(FAULTS) $(N)
 
 # Needs a CUDA device: parity with the CPU, and throughput.
 test-gpu: $(ENV)/.dev

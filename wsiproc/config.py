@@ -97,6 +97,8 @@ class Execution(Frozen):
     """Also write the network's maps as OME-Zarr."""
     tile_timeout_s: float = Field(default=900.0, gt=0)
     """A tile that takes longer is taken for hung, and its worker is ended."""
+    memory_gb: float | None = Field(default=None, ge=1, le=65536)
+    """Most GiB that a worker process may allocate; None gives it a share of the machine's."""
 
 
 class RunConfig(Frozen):

@@ -165,7 +165,8 @@ def finish(
                     folder / MAPS, [p.name for p in (folder / MAPS).iterdir() if p.is_dir()]
                 )
                 (folder / MAPS).rename(stage / MAPS)
-        seconds["total"] = time.time() - work.began
+        # By the wall clock, since it began in another process: that may have been set back.
+        seconds["total"] = max(0.0, time.time() - work.began)
         manifest = _manifest(
             job, planned, model, grid, work, seams, written, seconds, bad_tiles=len(skipped)
         )

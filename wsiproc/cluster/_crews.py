@@ -35,6 +35,7 @@ _QUIET = {
 _LOCAL: Mapping[str, Any] = {
     "dashboard_address": None,
     "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
+    "worker_dashboard_address": "127.0.0.1:0",
     "silence_logs": logging.CRITICAL,
     "memory_limit": 0,
 }
@@ -66,14 +67,14 @@ def crew(execution: Execution, *, many: bool = False) -> AbstractContextManager[
         If the scheduler elsewhere does not answer.
     """
     if execution.scheduler is not None:
-        return _elsewhere(execution.scheduler)
+        return _elsewhere(execution.scheduler, execution.memory_gb)
     if execution.workers == 0:
         return _thread()
     return _processes(execution, many=many)
 
 
 @contextmanager
-def _elsewhere(address: str) -> Iterator[Crew]:
+def _elsewhere(address: str, memory_gb: float | None) -> Iterator[Crew]:
     """Workers of a scheduler that somebody else started."""
     try:
         client = Client(address, timeout=20, set_as_default=False)
@@ -82,7 +83,7 @@ def _elsewhere(address: str) -> Iterator[Crew]:
             f"no Dask scheduler answers at the address given ({type(error).__name__})"
         ) from None
     with client:
-        client.register_plugin(WorkbenchPlugin(watch=True))
+        client.register_plugin(WorkbenchPlugin(watch=True, memory_gb=memory_gb))
         client.wait_for_workers(1, timeout=300)
         yield Crew(client, lambda _tiles: 0)
 
@@ -121,7 +122,14 @@ def _processes(execution: Execution, *, many: bool) -> Iterator[Crew]:
         Client(cluster, set_as_default=False) as client,
     ):
         # Planning opens its session with the threads that tiles will have, so that it is theirs.
-        client.register_plugin(WorkbenchPlugin(watch=True, threads=max(1, cores() // most)))
+        client.register_plugin(
+            WorkbenchPlugin(
+                watch=True,
+                threads=max(1, cores() // most),
+                sharing=most,
+                memory_gb=execution.memory_gb,
+            )
+        )
         wanted = most if many else 1
 
         def grow(tiles: int) -> int:

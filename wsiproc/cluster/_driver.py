@@ -11,6 +11,7 @@ from typing import Any
 
 from distributed import Future, KilledWorker
 
+from wsiproc.cluster._clock import Clock
 from wsiproc.cluster._crews import Crew, crew
 from wsiproc.cluster._run import Outcome, Run, Step
 from wsiproc.cluster._sources import Begin, Listed, Source
@@ -93,6 +94,7 @@ class _Driver:
         self._live: list[Run] = []
         self._back: queue.SimpleQueue[_Back] = queue.SimpleQueue()
         self._sent = 0
+        self._clock = Clock()
 
     def drive(self, first: Begin) -> Iterator[Outcome]:
         try:
@@ -151,11 +153,18 @@ class _Driver:
 
     def _next(self) -> _Back | None:
         try:
-            return self._back.get(timeout=POLL_S)
+            back = self._back.get(timeout=POLL_S)
         except queue.Empty:
             if self._crew.client.status != "running":
                 raise _gone() from None
+            if late := self._clock.stopped_s():
+                raise BusyError(
+                    f"the clock was set back by {late:.0f} s, which Dask waits for; finished tiles "
+                    "are kept, run again"
+                ) from None
             return None
+        self._clock.heard()
+        return back
 
     def _receive(self, back: _Back) -> None:
         run, step = back.run, back.step

@@ -12,6 +12,7 @@ from typing import Any
 from distributed import WorkerPlugin, get_worker
 
 from wsiproc.cluster._alone import HUNG, WATCH_EVERY_S, carry_out_alone
+from wsiproc.cluster._limits import limit_process
 from wsiproc.cluster._orders import Order, Result, carry_out
 from wsiproc.workbench import Workbench
 
@@ -29,18 +30,30 @@ class WorkbenchPlugin(WorkerPlugin):
         Whether to end a process in which something hangs.
     threads
         Threads of inference for sessions whose job does not say; 0 takes all cores.
+    sharing, memory_gb
+        See `limit_process`; only a process that is watched is the worker's own.
     """
 
     name = WORKBENCH
 
-    def __init__(self, *, watch: bool, threads: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        watch: bool,
+        threads: int = 0,
+        sharing: int = 1,
+        memory_gb: float | None = None,
+    ) -> None:
         self._watch = watch
+        self._sharing = sharing
+        self._memory_gb = memory_gb
         self.threads = threads
 
     def setup(self, worker: Any) -> None:
         self.bench = Workbench(self.threads)
         self._closed = threading.Event()
         if self._watch:
+            limit_process(self._sharing, self._memory_gb)
             threading.Thread(target=self._end_if_hung, name="watchdog", daemon=True).start()
 
     def _end_if_hung(self) -> None:

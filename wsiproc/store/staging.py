@@ -192,6 +192,11 @@ def untouched(folder: Path, quiet_s: float) -> bool:
 
 def _sweep(out: Path) -> None:
     """Remove what was staged and abandoned long ago; never fails."""
+    for empty in (out / WORK).glob("replaced-*"):
+        # Made by a run that ended before it put anything there.
+        if untouched(empty, _ABANDONED_S):
+            with suppress(OSError):
+                empty.rmdir()
     for attempt in abandoned(out):
         shutil.rmtree(attempt, ignore_errors=True)
 
