@@ -12,7 +12,14 @@ import psutil
 import pytest
 
 from wsiproc.cluster import Done, Failed, run_slides
-from wsiproc.errors import BusyError, SlideError, WorkerLostError
+from wsiproc.errors import (
+    BusyError,
+    ConfigError,
+    InterruptedRunError,
+    SlideError,
+    TimeLimitError,
+    WorkerLostError,
+)
 from wsiproc.plan import Job
 from wsiproc.progress import Event, TileDone
 from wsiproc.slide._drawn import DrawnSlide
@@ -120,3 +127,29 @@ def test_a_scheduler_that_does_not_answer_is_a_matter_of_trying_again(
     nowhere = job(small.path, mask_model, tmp_path, scheduler="tcp://127.0.0.1:9")
     with pytest.raises(BusyError, match="scheduler"):
         list(run_slides([nowhere], nowhere.execution))
+
+
+@pytest.mark.parametrize("stop", [InterruptedRunError("stop", 15), TimeLimitError("over", 10)])
+def test_a_signal_ends_the_run_and_is_no_failure_of_the_slide_it_came_upon(
+    stop: InterruptedRunError,
+    job: Callable[..., Job],
+    small: DrawnSlide,
+    mask_model: Path,
+    tmp_path: Path,
+) -> None:
+    def stopped_here(event: Event) -> None:
+        if isinstance(event, TileDone):
+            raise stop
+
+    one = job(small.path, mask_model, tmp_path, workers=0)
+    with pytest.raises(InterruptedRunError) as caught:
+        list(run_slides([one], one.execution, stopped_here))
+    assert caught.value is stop
+
+
+def test_a_scheduler_that_wants_certificates_is_not_asked_without(
+    job: Callable[..., Job], small: DrawnSlide, mask_model: Path, tmp_path: Path
+) -> None:
+    one = job(small.path, mask_model, tmp_path, workers=None, scheduler="tls://127.0.0.1:1")
+    with pytest.raises(ConfigError, match="DASK_CONFIG"):
+        list(run_slides([one], one.execution))

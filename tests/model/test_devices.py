@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from wsiproc.model import _onnxruntime
 from wsiproc.model._onnxruntime import is_out_of_memory, loads, provider_options
 from wsiproc.model.devices import (
     cores,
+    cpu_quota,
     gpu_placement,
     has_bf16,
     instruction_set,
@@ -86,6 +89,26 @@ def test_without_a_gpu_only_the_cpu_loads_and_nothing_is_printed(
     assert [loads(device) for device in ("cpu", "cuda", "tensorrt")] == [True, False, False]
     assert capfd.readouterr() == ("", "")
     assert cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({}, math.inf),
+        ({"cpu.max": "max 100000\n"}, math.inf),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, math.inf),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu.max": "nonsense"}, math.inf),
+    ],
+)
+def test_a_container_that_pays_for_fewer_cores_is_believed(
+    files: dict[str, str], quota: float, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpu_quota(tmp_path) == quota
 
 
 @pytest.mark.parametrize(

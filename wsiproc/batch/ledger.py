@@ -114,10 +114,9 @@ class Ledger:
 
     def close(self, exit_code: int) -> Night:
         """End the night."""
-        self._night = self.night.model_copy(update={"finished": _now(), "exit_code": exit_code})
-        self._retries.update(self._night.retries)
-        write_night(self._out, self._night)
-        night = self._night
+        self._night = self._night.model_copy(update={"finished": _now(), "exit_code": exit_code})
+        night = self.night
+        write_night(self._out, night)
         self._log(
             "ended",
             {

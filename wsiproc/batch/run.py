@@ -145,6 +145,7 @@ def run_batch(
     )
     with lease(lease_of_night(out, ledger.night)):
         ledger.open()
+        _measure(batch, out)
         stopped = ""
         try:
             with _books_closed_on_error(ledger, agenda, batch, out):
@@ -228,8 +229,13 @@ def _close(ledger: Ledger, agenda: Agenda, batch: Batch, out: Path, code: int) -
     night = ledger.close(code)
     records: list[Record] = list(read_records(out))
     page.write(out, night, records)
-    metrics.write(batch.metrics or out / "metrics.prom", records, read_nights(out), out)
+    _measure(batch, out)
     return night
+
+
+def _measure(batch: Batch, out: Path) -> None:
+    """Tell Prometheus how the batch stands: when it begins, and when it ends."""
+    metrics.write(batch.metrics or out / "metrics.prom", read_records(out), read_nights(out), out)
 
 
 def _looking(out: Path) -> Callable[[Path], Look]:

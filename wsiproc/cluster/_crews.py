@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 
 from wsiproc.cluster._tasks import WorkbenchPlugin
 from wsiproc.config import Execution
-from wsiproc.errors import BusyError
+from wsiproc.errors import BusyError, ConfigError
 from wsiproc.model import cores, gpu_placement, real_device
 
 GPU_DEVICES = ("cuda", "tensorrt")
@@ -65,6 +65,8 @@ def crew(execution: Execution, *, many: bool = False) -> AbstractContextManager[
     ------
     BusyError
         If the scheduler elsewhere does not answer.
+    ConfigError
+        If it wants certificates, and the Dask settings name none.
     """
     if execution.scheduler is not None:
         return _elsewhere(execution.scheduler, execution.memory_gb)
@@ -76,6 +78,11 @@ def crew(execution: Execution, *, many: bool = False) -> AbstractContextManager[
 @contextmanager
 def _elsewhere(address: str, memory_gb: float | None) -> Iterator[Crew]:
     """Workers of a scheduler that somebody else started."""
+    if address.startswith("tls://") and not dask.config.get("distributed.comm.tls.ca-file"):
+        raise ConfigError(
+            "a scheduler at tls:// wants certificates: name the folder of the Dask settings that "
+            "point to them in the environment variable DASK_CONFIG, see deploy/dask"
+        )
     try:
         client = Client(address, timeout=20, set_as_default=False)
     except (OSError, TimeoutError) as error:

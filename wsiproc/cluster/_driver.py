@@ -17,7 +17,7 @@ from wsiproc.cluster._run import Outcome, Run, Step
 from wsiproc.cluster._sources import Begin, Listed, Source
 from wsiproc.cluster._tasks import alone_task, shared_task
 from wsiproc.config import Execution
-from wsiproc.errors import BusyError
+from wsiproc.errors import BusyError, InterruptedRunError
 from wsiproc.plan import Job
 from wsiproc.progress import Listener, unheard
 
@@ -171,6 +171,9 @@ class _Driver:
         run.in_flight -= 1
         try:
             run.settle(back.future.result(), self._crew.grow)
+        except InterruptedRunError:
+            # Not what the step says: a signal that came while this thread waited for it.
+            raise
         except KilledWorker:
             run.mourn(step)
         except CancelledError:
