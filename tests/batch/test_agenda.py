@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from wsiproc.batch.agenda import Agenda, Site, Slide, Wish
+from wsiproc.batch.agenda import Agenda
 from wsiproc.batch.identity import Names, slide_id, unseen_id
 from wsiproc.batch.ready import Look
 from wsiproc.batch.records import Record, State, Trouble, write_record
 from wsiproc.batch.retry import Policy
+from wsiproc.batch.slides import Site, Slide, Wish
 from wsiproc.batch.sources import Candidate
 from wsiproc.cluster import Done, Failed, Identified
 from wsiproc.config import Execution, Science

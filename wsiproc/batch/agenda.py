@@ -16,14 +16,12 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
 
-from wsiproc.batch.identity import Names, slide_id, unseen_id
+from wsiproc.batch.identity import slide_id, unseen_id
 from wsiproc.batch.ready import Look, is_ready
-from wsiproc.batch.records import Kind, State, Trouble, drop_record, read_record
+from wsiproc.batch.records import Kind, Trouble, drop_record, read_record
 from wsiproc.batch.retry import (
     Policy,
     ends_the_batch,
@@ -33,10 +31,10 @@ from wsiproc.batch.retry import (
     short_of_memory,
     trouble_of,
 )
+from wsiproc.batch.slides import Books, Site, Slide, Wish
 from wsiproc.batch.sources import Candidate
 from wsiproc.batch.standing import standing
 from wsiproc.cluster import Begin, Done, Failed, Identified, Outcome
-from wsiproc.config import Execution
 from wsiproc.errors import NotReadyError, StorageError
 from wsiproc.plan import Job
 from wsiproc.slide.arrival import Seen
@@ -44,96 +42,6 @@ from wsiproc.store.manifest import params_digest
 
 ELSEWHERE_S, ELSEWHERE_LONGEST_S = 5.0, 60.0
 """First pause before looking again for what another batch is at work on; it doubles."""
-
-
-class Books(Protocol):
-    """Who writes down what becomes of slides."""
-
-    def renamed(self, old: str, slide: Slide) -> None:
-        """What was called `old` is known by another id from now on."""
-
-    def begun(self, slide: Slide) -> None:
-        """It goes to the workers."""
-
-    def retried(self, slide: Slide, trouble: Trouble) -> None:
-        """It will be begun again in this run."""
-
-    def settled(self, slide: Slide, state: State, trouble: Trouble | None) -> None:
-        """This is how it stands until something about it changes."""
-
-    def published(self, slide: Slide, summary: dict[str, Any]) -> None:
-        """It is done, by this run or before."""
-
-
-@dataclass(slots=True, eq=False)
-class Slide:
-    """A slide of the batch and how far it is.
-
-    Parameters
-    ----------
-    candidate
-        Where it is, and its settings.
-    slide_id
-        What it is called; the id of its path until its content is known.
-    look, first
-        The last look at its files, and the earliest that saw the same.
-    seen
-        Its fingerprint, once known.
-    tries
-        Times in a row that it failed for want of resources or infrastructure.
-    meetings
-        Times that another batch was found at work on it.
-    batch
-        Windows the network takes at once, where that was halved; 0 otherwise.
-    """
-
-    candidate: Candidate
-    slide_id: str
-    look: Look | None = None
-    first: Look | None = None
-    seen: Seen | None = None
-    tries: int = 0
-    meetings: int = 0
-    batch: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What is the same for all slides of a batch.
-
-    Parameters
-    ----------
-    out, model, model_sha256, execution
-        Where results go, and what makes them.
-    key, names
-        The site's key, and its list of files.
-    version
-        Of wsiproc: what an older one has given up, a newer one tries again.
-    """
-
-    out: Path
-    model: str
-    model_sha256: str
-    execution: Execution
-    key: bytes = field(repr=False)
-    names: Names
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What was asked of a batch beside its slides.
-
-    Parameters
-    ----------
-    only
-        Id of the one slide to run.
-    retry_failed
-        Whether slides in quarantine are tried again.
-    """
-
-    only: str | None = None
-    retry_failed: bool = False
 
 
 class Agenda:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from wsiproc.batch import audit
-from wsiproc.batch.agenda import Slide
 from wsiproc.batch.audit import AUDIT, Fact
 from wsiproc.batch.records import (
     Night,
@@ -26,6 +25,7 @@ from wsiproc.batch.records import (
     write_night,
     write_record,
 )
+from wsiproc.batch.slides import Slide
 from wsiproc.store.manifest import MANIFEST, digest, params_digest
 
 NIGHT_EVERY_S = 5.0
@@ -52,7 +52,7 @@ class Told:
 
 
 class Ledger:
-    """The books of one invocation; see `wsiproc.batch.agenda.Books`.
+    """The books of one invocation; see `wsiproc.batch.slides.Books`.
 
     Parameters
     ----------

@@ -10,13 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from wsiproc.batch import metrics, page
-from wsiproc.batch.agenda import Agenda, Site, Wish
+from wsiproc.batch.agenda import Agenda
 from wsiproc.batch.identity import Names, site_key
 from wsiproc.batch.ledger import Ledger, Told
 from wsiproc.batch.nights import lease_of_night
 from wsiproc.batch.ready import Look, clock_skew_s, look_at
 from wsiproc.batch.records import Night, Record, State, Trouble, read_nights, read_records
 from wsiproc.batch.retry import Policy
+from wsiproc.batch.slides import Site, Wish
 from wsiproc.batch.sources import Candidate, find_slides
 from wsiproc.cluster import run_slides
 from wsiproc.config import RunConfig

@@ -88,9 +88,9 @@ def batch(
     Slides are called by ids that tell nothing of their names; `wsiproc status OUT --names` shows
     which is which to who holds the site key.
     """
-    from wsiproc.batch.agenda import Wish
     from wsiproc.batch.retry import Policy
     from wsiproc.batch.run import Batch, run_batch
+    from wsiproc.batch.slides import Wish
 
     share = fraction(max_bad_tiles) if max_bad_tiles is not None else None
     given: dict[str, dict[str, Any]] = {
