@@ -28,6 +28,7 @@ from wsiproc.errors import (
 )
 from wsiproc.finish import Finished
 from wsiproc.slide.arrival import Seen, Stamp
+from wsiproc.store.manifest import params_digest
 
 KEY = b"key"
 POLICY = Policy(stable_for_s=100, pause_s=10)
@@ -311,6 +312,7 @@ def quarantine(world: World, **changed: Any) -> None:
         "model_sha256": "m256",
         "software": {"wsiproc": "1"},
         "stamp": stamp("a.svs").digest,
+        "settings": params_digest(Science()),
     }
     write_record(world.home / "out", Record(**(facts | changed)))
 
@@ -331,7 +333,13 @@ def test_a_slide_in_quarantine_rests_there(known: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"model_sha256": "other"}, {"software": {"wsiproc": "0"}}, {"stamp": "other"}]
+    "changed",
+    [
+        {"model_sha256": "other"},
+        {"settings": "other"},
+        {"software": {"wsiproc": "0"}},
+        {"stamp": "other"},
+    ],
 )
 def test_a_slide_in_quarantine_is_tried_again_when_anything_is_new(
     known: World, changed: dict[str, Any]

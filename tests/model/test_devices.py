@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from wsiproc.errors import ConfigError
@@ -104,3 +107,18 @@ def test_cuda_keeps_single_precision_and_one_choice_of_algorithm() -> None:
     assert options["use_tf32"] == "0"
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     assert options["arena_extend_strategy"] == "kSameAsRequested"
+
+
+def test_openvino_tells_nobody_that_it_is_used() -> None:
+    """Its telemetry would fork a process, which calls a server on the internet."""
+    pytest.importorskip("openvino")
+    code = (
+        "import os, threading, time\n"
+        "os.register_at_fork(before=lambda: print('forked', flush=True))\n"
+        "from wsiproc.model import _openvino\n"
+        "print(_openvino.loads())\n"
+        "time.sleep(0.5)\n"
+        "print([t.name for t in threading.enumerate()])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["True", "['MainThread']"]

@@ -40,6 +40,7 @@ from wsiproc.config import Execution
 from wsiproc.errors import NotReadyError, StorageError
 from wsiproc.plan import Job
 from wsiproc.slide.arrival import Seen
+from wsiproc.store.manifest import params_digest
 
 ELSEWHERE_S, ELSEWHERE_LONGEST_S = 5.0, 60.0
 """First pause before looking again for what another batch is at work on; it doubles."""
@@ -325,6 +326,7 @@ class Agenda:
         same = (
             record.stamp == slide.seen.stamp.digest
             and record.model_sha256 == self._site.model_sha256
+            and record.settings == params_digest(slide.candidate.science)
             and record.software.get("wsiproc") == self._site.version
         )
         return record.trouble if same and self._wish.only is None else None

@@ -26,7 +26,7 @@ from wsiproc.batch.records import (
     write_night,
     write_record,
 )
-from wsiproc.store.manifest import MANIFEST, digest
+from wsiproc.store.manifest import MANIFEST, digest, params_digest
 
 NIGHT_EVERY_S = 5.0
 """The night's file is written anew at most this often while it runs; records always."""
@@ -242,6 +242,7 @@ class Ledger:
             changed=_now(),
             software={"wsiproc": version("wsiproc"), "python": platform.python_version()},
             stamp=_stamp(slide),
+            settings=params_digest(slide.candidate.science),
         )
 
     def _write_night(self) -> None:
@@ -265,7 +266,7 @@ def _tried(before: Record | None) -> int:
 
 def _same(one: Record, other: Record) -> bool:
     """Whether two records say the same, whenever."""
-    said = {"state", "trouble", "stamp", "model_sha256"}
+    said = {"state", "trouble", "stamp", "model_sha256", "settings"}
     return one.model_dump(include=said) == other.model_dump(include=said)
 
 

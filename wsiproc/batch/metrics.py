@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, get_args
 
-import wsiproc
 from wsiproc.batch.nights import state_of_night, waiting_since
 from wsiproc.batch.records import Kind, Night, Record, State
 from wsiproc.store.disk import storing, write_whole
@@ -144,7 +144,7 @@ def _of_nights(nights: list[Night], out: Path) -> Iterator[_Family]:
 
 
 def _info(night: Night) -> _Family:
-    said = {"version": wsiproc.__version__, "model": night.model, "sha256": night.model_sha256}
+    said = {"version": version("wsiproc"), "model": night.model, "sha256": night.model_sha256}
     return _Family("info", "gauge", "What the newest run runs.", [("", said, 1)])
 
 

@@ -10,10 +10,10 @@ import html
 import platform
 from collections.abc import Sequence
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-import wsiproc
 from wsiproc.batch._drawings import Thumbnails, histogram, thumbnails
 from wsiproc.batch._sheet import DOCUMENT, STYLE
 from wsiproc.batch.records import Kind, Night, Record
@@ -221,10 +221,10 @@ def _more(rows: int) -> str:
 
 
 def _foot(night: Night, records: Sequence[Record]) -> str:
-    versions = {"wsiproc": wsiproc.__version__, "python": platform.python_version()}
+    versions = {"wsiproc": version("wsiproc"), "python": platform.python_version()}
     newest = max(records, key=lambda record: record.changed, default=None)
     versions |= newest.software if newest is not None else {}
-    said = ", ".join(f"{_safe(name)} {_safe(version)}" for name, version in versions.items())
+    said = ", ".join(f"{_safe(name)} {_safe(number)}" for name, number in versions.items())
     return (
         f"<footer><p>{said}. Night {_safe(night.token)}.</p><p>Slides are named by ids; "
         "<code>wsiproc status --names</code> tells the files, at the site that has its key. "

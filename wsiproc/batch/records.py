@@ -70,6 +70,8 @@ class Record(Frozen):
     stamp: str = ""
     """Digest of the sizes and times of the slide's files when it was last tried: a quarantined
     slide whose files have others now is tried again."""
+    settings: str = ""
+    """Digest of the science settings it was last tried with."""
 
 
 class Night(Frozen):

@@ -75,7 +75,7 @@ def carry_out_alone(order: Order, threads: int) -> Result:
         try:
             child.stdin.write(asked)
             child.stdin.flush()
-            # One line, not all until the end: a process that a library left behind may keep it open.
+            # One line, not all there is: a process that a library left behind may keep it open.
             reply = child.stdout.readline()
         except BrokenPipeError:
             reply = b""
