@@ -157,6 +157,7 @@ class _Driver:
         except queue.Empty:
             if self._crew.client.status != "running":
                 raise _gone() from None
+            self._crew.mend()
             if late := self._clock.stopped_s():
                 raise BusyError(
                     f"the clock was set back by {late:.0f} s, which Dask waits for; finished tiles "
