@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +30,12 @@ from wsiproc.store.manifest import read_manifest
 
 def workers() -> list[psutil.Process]:
     """The processes that Dask started for this one."""
-    family = psutil.Process().children(recursive=True)
-    return [p for p in family if p.is_running() and "spawn_main" in " ".join(p.cmdline())]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if "spawn_main" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,6 +150,19 @@ def test_a_run_in_this_process_listens_on_the_loopback_interface_alone() -> None
         lines = psutil.Process().net_connections("inet")
         listening = [line.laddr.ip for line in lines if line.status == psutil.CONN_LISTEN]
     assert set(listening) == {"127.0.0.1"}
+
+
+@pytest.mark.slow
+def test_a_worker_that_died_while_it_started_is_replaced() -> None:
+    with crew(Execution(workers=1)) as workers:
+        cluster = workers.client.cluster
+        (nanny,) = cluster.workers.values()
+        cluster.sync(nanny.close)  # what it does when its process dies at birth
+        deadline = time.monotonic() + 100
+        while cluster.workers.get(nanny.name) is nanny or not workers.client.nthreads():
+            assert time.monotonic() < deadline, "nobody came in its place"
+            workers.mend()
+            time.sleep(0.1)
 
 
 def test_a_bound_leaves_the_machine_its_share() -> None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from scene import Scene, make_scene
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_else_has_threads_here() -> None:
+    if "torch" in sys.modules:
+        pytest.skip("forks hang in a process where libraries have begun threads: `make test`")
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def at_a_point(scene: Scene, number: int) -> dict[str, Any]:
     rng = random.Random(number)
     point = POINTS[number % len(POINTS)]
     replaces = point in REPLACING
-    out = scene.folder / f"point-{number}"
+    out = scene.new(f"point-{number}")
     if replaces:
         forked(
             lambda: run(scene.slide, str(scene.model), out, settings=OTHER, slide_id=NAME).summary
@@ -80,7 +80,7 @@ def at_a_point(scene: Scene, number: int) -> dict[str, Any]:
 def at_a_time(scene: Scene, number: int) -> dict[str, Any]:
     """A run is killed at any time from its first fragment to its manifest."""
     rng = random.Random(number)
-    out = scene.folder / f"time-{number}"
+    out = scene.new(f"time-{number}")
     deaths = _killed_between(scene, out, rng)
     return {"deaths": deaths, **_goes_on(scene, out)}
 
@@ -88,7 +88,7 @@ def at_a_time(scene: Scene, number: int) -> dict[str, Any]:
 def again_and_again(scene: Scene, number: int) -> dict[str, Any]:
     """One to five runs in a row are killed, each going on from where the one before was."""
     rng = random.Random(number)
-    out = scene.folder / f"again-{number}"
+    out = scene.new(f"again-{number}")
     deaths = _killed_between(scene, out, rng)
     for _ in range(rng.randint(1, 4)):
         child = Child(lambda: scene.run(out))

@@ -197,6 +197,7 @@ def grows(scene: Scene, number: int) -> dict[str, Any]:
     folder, out = scene.new(f"grows-{number}/in"), scene.new(f"grows-{number}/out")
     whole = scene.slide.read_bytes()
     pieces = 12
+    folder.mkdir(parents=True)
     into = folder / "slide.tiff"
 
     def copy() -> None:
@@ -246,7 +247,7 @@ def batches_at_once(scene: Scene, number: int) -> dict[str, Any]:
 def clock(scene: Scene, number: int) -> dict[str, Any]:
     """The clock is set while a run is under way: it ends well, or at once says to run again."""
     rng = random.Random(number)
-    out = scene.folder / f"clock-{number}"
+    out = scene.new(f"clock-{number}")
     jump = JUMPS_S[number % len(JUMPS_S)]
     at = rng.randrange(20, 70)
     dies_at = at + 20 if number % 3 == 2 else 0

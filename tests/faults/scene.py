@@ -60,10 +60,10 @@ class Scene:
         )
 
     def new(self, name: str) -> Path:
-        """An empty folder."""
+        """A folder that is not there yet, whatever an earlier round left."""
         path = self.folder / name
         shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def whole(self, out: Path) -> bool:
@@ -95,6 +95,7 @@ def make_scene(folder: Path) -> Scene:
     scene = Scene(folder, slide, model, {}, 0.0)
     for _ in range(2):
         out = scene.new("undisturbed")
+        out.mkdir()
         summary, seconds = _steps(scene.job(slide, out))
     assert summary["nuclei"] > 50
     assert summary["tiles_total"] >= 9

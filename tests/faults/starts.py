@@ -22,7 +22,7 @@ ASLEEP = "rename OUT/.wsiproc/staging/slide"
 
 def at_once(scene: Scene, number: int) -> dict[str, Any]:
     """2, 5 or 20 runs at once: one publishes, all others find it done or leave it to the first."""
-    out = scene.folder / f"starts-{number}"
+    out = scene.new(f"starts-{number}")
     many = STARTS[number % len(STARTS)]
     go = time.monotonic() + 0.02 * many
 
@@ -50,7 +50,7 @@ def asleep(scene: Scene, number: int) -> dict[str, Any]:
 
     When it wakes up it finds the slide published, and discards its own.
     """
-    out = scene.folder / f"asleep-{number}"
+    out = scene.new(f"asleep-{number}")
 
     def sleeps() -> dict[str, Any]:
         lease.socket = SimpleNamespace(gethostname=lambda: "elsewhere")  # type: ignore[assignment]

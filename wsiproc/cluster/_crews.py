@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Status
 
 from wsiproc.cluster._tasks import WorkbenchPlugin
 from wsiproc.config import Execution
@@ -42,6 +42,10 @@ _LOCAL: Mapping[str, Any] = {
 """What every cluster of this machine has: no page, no port that others know, no log."""
 
 
+def _leave() -> None:
+    """Workers that others started are theirs to replace."""
+
+
 @dataclass(frozen=True, slots=True)
 class Crew:
     """The workers at hand."""
@@ -50,6 +54,8 @@ class Crew:
     grow: Callable[[int], int]
     """Asks for enough workers for so many tiles; says how many threads of inference each has, or
     0 where the session is to find out."""
+    mend: Callable[[], None] = _leave
+    """Replaces workers that are gone for good; to be called now and then."""
 
     @property
     def threads(self) -> int:
@@ -145,7 +151,23 @@ def _processes(execution: Execution, *, many: bool) -> Iterator[Crew]:
             cluster.scale(max(wanted, at_once))
             return max(1, cores() // wanted)
 
-        yield Crew(client, grow)
+        def mend() -> None:
+            cluster.loop.add_callback(_replace_dead, cluster, max(wanted, at_once))
+
+        yield Crew(client, grow, mend)
+
+
+def _replace_dead(cluster: LocalCluster, wanted: int) -> None:
+    """Start others for workers whose nannies gave up, as they do when one dies while it starts."""
+    dead = [
+        name
+        for name, nanny in cluster.workers.items()
+        if nanny.status in (Status.closed, Status.failed)
+    ]
+    for name in dead:
+        del cluster.workers[name]
+    if dead:
+        cluster.scale(wanted)  # which starts what is specified and not there
 
 
 class _Placed(LocalCluster):

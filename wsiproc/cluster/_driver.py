@@ -17,7 +17,7 @@ from wsiproc.cluster._run import Outcome, Run, Step
 from wsiproc.cluster._sources import Begin, Listed, Source
 from wsiproc.cluster._tasks import alone_task, shared_task
 from wsiproc.config import Execution
-from wsiproc.errors import BusyError, InterruptedRunError
+from wsiproc.errors import BusyError, InterruptedRunError, WsiprocError
 from wsiproc.plan import Job
 from wsiproc.progress import Listener, unheard
 
@@ -157,6 +157,7 @@ class _Driver:
         except queue.Empty:
             if self._crew.client.status != "running":
                 raise _gone() from None
+            self._crew.mend()
             if late := self._clock.stopped_s():
                 raise BusyError(
                     f"the clock was set back by {late:.0f} s, which Dask waits for; finished tiles "
@@ -170,15 +171,26 @@ class _Driver:
         run, step = back.run, back.step
         run.in_flight -= 1
         try:
-            run.settle(back.future.result(), self._crew.grow)
+            said = back.future.result()
         except InterruptedRunError:
-            # Not what the step says: a signal that came while this thread waited for it.
+            # Not what the step says: a signal that came while this thread asked for it.
             raise
         except KilledWorker:
             run.mourn(step)
         except CancelledError:
             raise _gone() from None
         except Exception as error:  # noqa: BLE001  whatever it is, it is this slide's
+            run.refuse(step, error)
+        else:
+            self._settle(run, step, said)
+
+    def _settle(self, run: Run, step: Step, said: Any) -> None:
+        """What the step says may not be taken in: another run has the slide, or the disk fails."""
+        try:
+            run.settle(said, self._crew.grow)
+        except InterruptedRunError:
+            raise
+        except WsiprocError as error:
             run.refuse(step, error)
 
     def _ended(self) -> Iterator[Outcome]:
