@@ -13,7 +13,8 @@ SLIDE  ?=
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench test-gpu test-tiatoolbox clean
+.PHONY: demo test lint bench bundle clean
+.PHONY: test-faults test-gpu test-tiatoolbox test-slurm test-bundle test-kubernetes
 
 $(ENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(ENV)
@@ -33,8 +34,10 @@ else
 	$(BIN)/wsiproc run $(SLIDE) --model $(MODEL) --out $(OUT)
 endif
 
+# Tests of faults fork a warm process: one of their own, in which no library has begun threads.
 test: $(ENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/faults $(PYTEST)
+	$(if $(PYTEST),,$(BIN)/python -m pytest -n 2 tests/faults)
 
 lint: $(ENV)/.dev
 	$(BIN)/ruff check .
@@ -44,6 +47,12 @@ lint: $(ENV)/.dev
 
 bench: $(ENV)/.dev
 	for script in benchmarks/speed/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# Kills, full disks, corrupt slides, by the hundred; records rounds, and a second call goes on.
+N      ?= 200
+FAULTS ?= faults
+test-faults: $(ENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults $(FAULTS) $(N)
 
 # Needs a CUDA device: parity with the CPU, and throughput.
 test-gpu: $(ENV)/.dev
@@ -56,6 +65,31 @@ test-tiatoolbox:
 	.env-tiatoolbox/bin/python -m pip install --quiet --requirement tests/tiatoolbox-requirements.txt --editable .
 	.env-tiatoolbox/bin/python -m pip install --quiet --no-deps tiatoolbox==2.1.3
 	.env-tiatoolbox/bin/python -m pytest -m tiatoolbox tests/slide
+
+# Everything for a machine without a network, in one file: see deploy/bundle/README.md.
+#   make bundle PYTHON=python3.12 EXTRAS=openvino,cluster
+EXTRAS ?= openvino
+bundle:
+	@rm -f dist/wsiproc-bundle-*.tar dist/wsiproc-bundle-*.tar.sha256
+	PYTHON=$(PYTHON) sh deploy/bundle/make.sh dist $(EXTRAS)
+
+# Installs it with no network, and runs it as a container would. Needs root, and a Python that others
+# than root can run: make test-bundle PYTHON=/usr/bin/python3
+test-bundle: bundle $(ENV)/.dev
+	WSIPROC_BUNDLE=$$(echo dist/wsiproc-bundle-*.tar) WSIPROC_BUNDLE_PYTHON=$$(command -v $(PYTHON)) \
+	$(BIN)/python -m pytest -m bundle tests/deploy
+
+# A real Slurm of one node, started and stopped by the tests. Needs root, slurm-wlm and munge.
+test-slurm: $(ENV)/.dev
+	$(BIN)/python -m pip install --quiet 'dask-jobqueue>=0.9'
+	$(BIN)/python -m pytest -m slurm tests/deploy
+
+# Against the published schemas. dask-kubernetes is there for its own one alone: what it depends on
+# contradicts `test`.
+test-kubernetes: $(ENV)/.dev
+	$(BIN)/python -m pip install --quiet 'kubernetes-validate>=1.31'
+	$(BIN)/python -m pip install --quiet --no-deps 'dask-kubernetes>=2025.1'
+	$(BIN)/python -m pytest tests/deploy/test_kubernetes.py
 
 clean:
 	rm -rf $(ENV) .env-tiatoolbox build dist *.egg-info

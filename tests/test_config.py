@@ -88,3 +88,9 @@ def test_equal_settings_have_one_text_and_others_another() -> None:
 
 def test_what_changes_the_result_and_what_does_not_are_apart() -> None:
     assert not set(Science.model_fields) & set(Execution.model_fields)
+
+
+def test_a_setting_that_is_new_leaves_what_was_done_before_it_as_it_is() -> None:
+    assert "max_bad_tiles" not in Science().model_dump()
+    assert "max_bad_tiles" not in Science().model_dump(mode="json")
+    assert Science.model_validate(Science(max_bad_tiles=0.01).model_dump()).max_bad_tiles == 0.01

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsiproc import pipeline
-from wsiproc.cluster import Done, Failed, run_slides
+from wsiproc.cluster import Done, Failed, Identified, run_slides
 from wsiproc.config import Execution, RunConfig, Science
 from wsiproc.errors import StoreError
 from wsiproc.plan import Job
@@ -108,6 +108,8 @@ def run(
                 raise outcome.error
             case Done():
                 return Result(out / job.slide_id, job.slide_id, outcome.finished.summary)
+            case Identified():
+                raise AssertionError("a run asks for more than a fingerprint")
     raise AssertionError("a job has an outcome")
 
 

@@ -9,7 +9,14 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from wsiproc.errors import ConfigError
 from wsiproc.frozen import Frozen, faults
@@ -34,6 +41,16 @@ class Science(Frozen):
     """Polygons, level-0 px: look for nuclei inside any of them only."""
     stain: bool = True
     """Bring the slide's stain to the model's target, for models that take it."""
+    max_bad_tiles: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a slide's tiles that may be left out because their pixels cannot be read."""
+
+    @model_serializer(mode="wrap")
+    def _as_before_it_was_named(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `max_bad_tiles` where it is 0: results from before it keep their job keys."""
+        written: dict[str, Any] = plain(self)
+        if not self.max_bad_tiles:
+            written.pop("max_bad_tiles", None)
+        return written
 
     @field_validator("roi", mode="before")
     @classmethod
@@ -80,6 +97,8 @@ class Execution(Frozen):
     """Also write the network's maps as OME-Zarr."""
     tile_timeout_s: float = Field(default=900.0, gt=0)
     """A tile that takes longer is taken for hung, and its worker is ended."""
+    memory_gb: float | None = Field(default=None, ge=1, le=65536)
+    """Most GiB that a worker process may allocate; None gives it a share of the machine's."""
 
 
 class RunConfig(Frozen):

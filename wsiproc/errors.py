@@ -8,7 +8,8 @@
     │   ├── SlideFormatError         no backend reads it
     │   ├── SlideReadError           it opened, and then a region could not be read
     │   ├── SlideResolutionError     no usable micrometres per pixel
-    │   └── NotReadyError            it is still being copied                   exit 20
+    │   ├── NotReadyError            it is still being copied                   exit 20
+    │   └── StorageError             it was there, and cannot be read now       exit 75
     ├── ModelError               this model cannot be used                          exit 66
     │   └── DeviceError              the device asked for is not there              exit 69
     ├── StoreError               results cannot be written or read                  exit 73
@@ -95,6 +96,12 @@ class NotReadyError(SlideError):
     exit_code = 20
 
 
+class StorageError(SlideError):
+    """The slide's files were there before and cannot be read now; try again later."""
+
+    exit_code = 75
+
+
 class ModelError(WsiprocError):
     """This model cannot be used: missing, unverified, without a card, or not what its card says."""
 
@@ -130,9 +137,37 @@ class DiskFullError(StoreError):
 
 
 class WorkerLostError(WsiprocError):
-    """A tile took its worker process down, or hung, when it ran alone in a fresh one."""
+    """A tile took its worker process down, or hung, when it ran alone in a fresh one.
+
+    Parameters
+    ----------
+    message
+        What died, and how.
+    killed
+        Whether the process was killed from outside, as the system does when memory is short.
+    """
 
     exit_code = 65
+
+    def __init__(self, message: str, killed: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.killed = killed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.killed)
+
+
+class StrangeError(Exception):
+    """A bug that showed in a process of its own; `name` is its class, `where` its place."""
+
+    def __init__(self, name: str, where: str) -> None:
+        super().__init__(f"{name} at {where}")
+        self.name = name
+        self.where = where
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.where)
 
 
 class InterruptedRunError(WsiprocError):

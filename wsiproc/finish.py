@@ -22,7 +22,7 @@ from wsiproc.nuclei import Nuclei
 from wsiproc.overview import DensityGrid, draw_overview
 from wsiproc.plan import Job, Planned
 from wsiproc.seams import Parts, Seams, join
-from wsiproc.store.fragments import read_fragment
+from wsiproc.store.fragments import read_fragment, unread
 from wsiproc.store.manifest import (
     Manifest,
     ModelRecord,
@@ -33,7 +33,7 @@ from wsiproc.store.manifest import (
 from wsiproc.store.maps import finish_maps
 from wsiproc.store.schema import Provenance
 from wsiproc.store.staging import LostRace, Published, discard_work, publish, staging
-from wsiproc.store.tables import Written, write_nuclei, write_tissue
+from wsiproc.store.tables import Written, write_nuclei, write_skipped, write_tissue
 from wsiproc.tiling import Grid, Tile
 
 VERSIONS = ("wsiproc", "numpy", "scipy", "numba", "shapely", "pyarrow", "distributed")
@@ -115,6 +115,11 @@ def finish(
     frame, facts = plan.view.frame, plan.facts
     folder = tiles_folder(job, plan.job_key, grid)
     seconds = dict(work.seconds)
+    skipped: tuple[Tile, ...] = ()
+    if job.science.max_bad_tiles:
+        skipped = tuple(tile for tile in tiles if unread(folder, tile.row, tile.column))
+        # The seams then take them for tiles that nobody made, as beside the glass.
+        tiles = tuple(tile for tile in tiles if tile not in skipped)
     with timed(seconds, "seams"):
         radius = card.post.radius_um / card.mpp if card.post.kind == "points" else 0.0
         seams = join(
@@ -146,6 +151,9 @@ def finish(
             )
             regions = planned.region.polygons_um(frame)
             write_tissue(stage, regions, frame=frame, card=card, provenance=provenance)
+            if skipped:
+                left_out = [(tile, tile.core & grid.slide) for tile in skipped]
+                write_skipped(stage, left_out, frame=frame, card=card, provenance=provenance)
         with timed(seconds, "overview"):
             picture = draw_overview(
                 planned.picture, planned.region, density, frame, title=job.slide_id
@@ -157,8 +165,11 @@ def finish(
                     folder / MAPS, [p.name for p in (folder / MAPS).iterdir() if p.is_dir()]
                 )
                 (folder / MAPS).rename(stage / MAPS)
-        seconds["total"] = time.time() - work.began
-        manifest = _manifest(job, planned, model, grid, work, seams, written, seconds)
+        # By the wall clock, since it began in another process: that may have been set back.
+        seconds["total"] = max(0.0, time.time() - work.began)
+        manifest = _manifest(
+            job, planned, model, grid, work, seams, written, seconds, bad_tiles=len(skipped)
+        )
         published = publish(stage, manifest, job.out, replace=job.replace)
     discard_work(job.out, plan.job_key)
     match published:
@@ -177,6 +188,8 @@ def _manifest(
     seams: Seams,
     written: Written,
     seconds: dict[str, float],
+    *,
+    bad_tiles: int,
 ) -> Manifest:
     plan, card, facts = planned.plan, model.card, planned.plan.facts
     frame, session = plan.view.frame, plan.session
@@ -186,6 +199,11 @@ def _manifest(
         warnings.append(
             f"{seams.audit.errors} nuclei near seams differ between tiles, though the model's card "
             "promises that they agree: see the seam audit"
+        )
+    if bad_tiles:
+        warnings.append(
+            f"{bad_tiles} of {work.tiles_total} tiles cannot be read and "
+            "were left out, though their area counts in the density: see skipped.parquet"
         )
     return Manifest(
         slide_id=job.slide_id,
@@ -235,6 +253,7 @@ def _manifest(
             "nuclei_per_mm2": round(written.nuclei / area, 3) if area else None,
             "outlines_repaired": written.repaired,
             "outlines_collapsed": written.collapsed,
+            **({"bad_tiles": bad_tiles} if job.science.max_bad_tiles else {}),
         },
         warnings=tuple(warnings),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from wsiproc.card import Card
 from wsiproc.decode import decode, reach_px
-from wsiproc.errors import AlreadyThereError, DeviceError
+from wsiproc.errors import AlreadyThereError, DeviceError, SlideReadError
 from wsiproc.finish import (
     MAPS,
     MM2,
@@ -39,10 +39,18 @@ from wsiproc.finish import (
 )
 from wsiproc.geometry import Box
 from wsiproc.nuclei import Nuclei
-from wsiproc.plan import Job, Planned, make_plan, read_plan, write_plan
+from wsiproc.plan import (
+    Job,
+    Planned,
+    check_unchanged,
+    fingerprint_of,
+    make_plan,
+    read_plan,
+    write_plan,
+)
 from wsiproc.seams import split
-from wsiproc.slide import Slide, describe, fingerprint, read_view
-from wsiproc.store.fragments import finished, write_fragment
+from wsiproc.slide import Slide, describe, read_view
+from wsiproc.store.fragments import finished, unread, write_fragment, write_unread
 from wsiproc.store.manifest import job_key, read_manifest, work_folder
 from wsiproc.store.maps import Layer, create_maps, write_core
 from wsiproc.store.staging import claim
@@ -71,6 +79,8 @@ class Opened:
         What planning took.
     done
         The result, where this very job was published before.
+    batch
+        Windows the network takes at once.
     """
 
     job_key: str
@@ -79,6 +89,7 @@ class Opened:
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     done: Finished | None = None
+    batch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +108,8 @@ class TileReceipt:
         By stage: ``read`` (waiting for pixels), ``network``, ``decode``, ``write``.
     pid, peak_bytes
         The process that did it, and the most memory it has held so far.
+    unread
+        Whether it was left out, because its pixels cannot be read.
     """
 
     row: int
@@ -106,6 +119,7 @@ class TileReceipt:
     seconds: dict[str, float]
     pid: int
     peak_bytes: int
+    unread: bool = False
 
 
 def plan_slide(job: Job, bench: Workbench) -> Opened:
@@ -114,14 +128,15 @@ def plan_slide(job: Job, bench: Workbench) -> Opened:
     Raises
     ------
     SlideError, ModelError, ConfigError
-        If slide, model and settings don't go together.
+        If slide, model and settings don't go together; `NotReadyError` if the slide's files are
+        not those that the job has seen.
     AlreadyThereError
         If another result stands where this one would go, and the job doesn't replace it.
     """
     began = time.monotonic()
     model = bench.model(job)
     with bench.slide(job) as slide, bench.session(job) as session:
-        digest = fingerprint(job.slide)
+        digest = fingerprint_of(job)
         key = job_key(digest, model.digest, job.science, session.facts.numerics)
         if claim(job.out, job.slide_id, key, replace=job.replace) == "done":
             manifest = read_manifest(job.out / job.slide_id)
@@ -145,7 +160,11 @@ def plan_slide(job: Job, bench: Workbench) -> Opened:
             write_plan(folder, planned)
     grid = grid_of(job, planned, model.card)
     tiles = tiles_of(grid, planned.touches)
-    there = finished(tiles_folder(job, key, grid))
+    folder = tiles_folder(job, key, grid)
+    there = finished(folder)
+    if job.science.max_bad_tiles:
+        # What could not be read may be read today.
+        there -= {tile for tile in there if unread(folder, *tile)}
     left = [tile for tile in tiles if (tile.row, tile.column) not in there]
     left.sort(key=lambda tile: -len(windows_of(grid, tile, planned.touches)))
     return Opened(
@@ -154,11 +173,19 @@ def plan_slide(job: Job, bench: Workbench) -> Opened:
         tiles_total=len(tiles),
         warnings=planned.plan.warnings,
         seconds=time.monotonic() - began,
+        batch=planned.plan.session.batch,
     )
 
 
-def process_tile(job: Job, opened: Opened, row: int, column: int, bench: Workbench) -> TileReceipt:
+def process_tile(
+    job: Job, opened: Opened, row: int, column: int, bench: Workbench, *, leave_out: bool = False
+) -> TileReceipt:
     """Read, run, decode and store one tile.
+
+    Parameters
+    ----------
+    leave_out
+        Whether a tile whose pixels cannot be read is stored as such, instead of failing.
 
     Raises
     ------
@@ -177,7 +204,14 @@ def process_tile(job: Job, opened: Opened, row: int, column: int, bench: Workben
     tile = tile_at(grid, row, column)
     windows = windows_of(grid, tile, planned.touches)
     box = _whole_outputs(tile.decoded & grid.slide, card.stride)
-    maps = network_maps(job, planned, card, box, windows, bench, seconds)
+    tiles = tiles_folder(job, opened.job_key, grid)
+    try:
+        maps = network_maps(job, planned, card, box, windows, bench, seconds)
+    except SlideReadError:
+        if not leave_out:
+            raise
+        write_unread(tiles, row, column, polygons=card.polygons)
+        return TileReceipt(row, column, 0, 0, seconds, os.getpid(), peak_bytes(), unread=True)
     with timed(seconds, "decode"):
         nuclei = (
             decode(card, maps, box, grid.slide) if maps else Nuclei.none(polygons=card.polygons)
@@ -185,7 +219,6 @@ def process_tile(job: Job, opened: Opened, row: int, column: int, bench: Workben
         nuclei = nuclei.take(planned.keeps(nuclei.ref_x, nuclei.ref_y))
         parts = split(nuclei, tile, grid)
     with timed(seconds, "write"):
-        tiles = tiles_folder(job, opened.job_key, grid)
         if job.execution.maps:
             _store_maps(tiles / MAPS, maps, card, grid, tile, planned)
         write_fragment(tiles, row, column, parts.core, parts.handed)
@@ -201,7 +234,10 @@ def finish_slide(job: Job, opened: Opened, work: Work, bench: Workbench) -> Fini
     ------
     StoreError
         If it cannot be written, or a fragment has gone.
+    NotReadyError
+        If the slide's files have changed since the job has seen them.
     """
+    check_unchanged(job)
     planned = bench.plan(work_folder(job.out, opened.job_key), job)
     model = bench.model(job)
     grid = grid_of(job, planned, model.card)

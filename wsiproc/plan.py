@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from wsiproc.card import Card
 from wsiproc.config import Execution, Science
-from wsiproc.errors import StoreError
+from wsiproc.errors import NotReadyError, StoreError
 from wsiproc.geometry import Box
 from wsiproc.model import SessionFacts
-from wsiproc.slide import Slide, SlideFacts, Thumbnail, View, thumbnail, view_at
+from wsiproc.slide import Slide, SlideFacts, Thumbnail, View, fingerprint, thumbnail, view_at
+from wsiproc.slide.arrival import Seen, stamp_of
 from wsiproc.stain import stain_matrix
 from wsiproc.store.disk import storing, write_whole
 from wsiproc.tissue import Region, find_tissue, looks_fluorescent
@@ -37,7 +38,7 @@ class Job:
     Parameters
     ----------
     slide
-        The slide's file.  Its path never leaves the job.
+        The slide's file.  Its path never leaves the job, not even where the job is printed.
     slide_id
         What outputs and logs call the slide.
     model
@@ -50,9 +51,11 @@ class Job:
         Settings.
     replace
         Whether a result of other settings at the same place gives way.
+    seen
+        The slide's fingerprint and what its files looked like then, where that is known already.
     """
 
-    slide: Path
+    slide: Path = field(repr=False)
     slide_id: str
     model: str
     out: Path
@@ -60,6 +63,7 @@ class Job:
     execution: Execution
     card: Path | None = None
     replace: bool = False
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,34 @@ class Planned:
 
 
 _JSON = TypeAdapter(Plan)
+
+
+def fingerprint_of(job: Job) -> str:
+    """The fingerprint of a job's slide; its files are read only if it is not known yet.
+
+    Raises
+    ------
+    SlideFormatError
+        If a file cannot be read.
+    NotReadyError
+        If the files are not those that were seen.
+    """
+    if job.seen is None:
+        return fingerprint(job.slide)
+    check_unchanged(job)
+    return job.seen.fingerprint
+
+
+def check_unchanged(job: Job) -> None:
+    """Make sure that the slide's files are still those that its fingerprint was taken of.
+
+    Raises
+    ------
+    NotReadyError
+        If they are not.
+    """
+    if job.seen is not None and stamp_of(job.slide) != job.seen.stamp:
+        raise NotReadyError("the slide's files have changed since they were looked at")
 
 
 def make_plan(

@@ -21,7 +21,7 @@ from wsiproc.slide import Slide, open_slide
 SLIDES_OPEN = 4
 """Idle slide handles kept: tiles of a few slides interleave, and each handle holds a cache."""
 
-_SlideKey = tuple[Path, float | None, str | None]
+_SlideKey = tuple[Path, tuple[int, ...], float | None, str | None]
 
 
 class Workbench:
@@ -76,7 +76,8 @@ class Workbench:
 
         Give the `backend` that the plan names, so that one backend reads the whole slide.
         """
-        key = (job.slide, job.science.mpp, backend)
+        # Workers outlive batches: another slide may stand at the same path by now.
+        key = (job.slide, _stamp(job.slide), job.science.mpp, backend)
         with self._lock:
             idle = self._slides.get(key)
             slide = idle.pop() if idle else None
@@ -140,3 +141,12 @@ class Workbench:
             self._sessions.clear()
             self._slides.clear()
             self._plans.clear()
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when another file takes a path, or the file there is written to."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ()  # opening it says what is wrong
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,14 @@ import psutil
 import pytest
 
 from wsiproc.cluster import Done, Failed, run_slides
-from wsiproc.errors import BusyError, SlideError, WorkerLostError
+from wsiproc.errors import (
+    BusyError,
+    ConfigError,
+    InterruptedRunError,
+    SlideError,
+    TimeLimitError,
+    WorkerLostError,
+)
 from wsiproc.plan import Job
 from wsiproc.progress import Event, TileDone
 from wsiproc.slide._drawn import DrawnSlide
@@ -22,8 +30,12 @@ from wsiproc.store.manifest import read_manifest
 
 def workers() -> list[psutil.Process]:
     """The processes that Dask started for this one."""
-    family = psutil.Process().children(recursive=True)
-    return [p for p in family if p.is_running() and "spawn_main" in " ".join(p.cmdline())]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if "spawn_main" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 @pytest.mark.slow
@@ -120,3 +132,29 @@ def test_a_scheduler_that_does_not_answer_is_a_matter_of_trying_again(
     nowhere = job(small.path, mask_model, tmp_path, scheduler="tcp://127.0.0.1:9")
     with pytest.raises(BusyError, match="scheduler"):
         list(run_slides([nowhere], nowhere.execution))
+
+
+@pytest.mark.parametrize("stop", [InterruptedRunError("stop", 15), TimeLimitError("over", 10)])
+def test_a_signal_ends_the_run_and_is_no_failure_of_the_slide_it_came_upon(
+    stop: InterruptedRunError,
+    job: Callable[..., Job],
+    small: DrawnSlide,
+    mask_model: Path,
+    tmp_path: Path,
+) -> None:
+    def stopped_here(event: Event) -> None:
+        if isinstance(event, TileDone):
+            raise stop
+
+    one = job(small.path, mask_model, tmp_path, workers=0)
+    with pytest.raises(InterruptedRunError) as caught:
+        list(run_slides([one], one.execution, stopped_here))
+    assert caught.value is stop
+
+
+def test_a_scheduler_that_wants_certificates_is_not_asked_without(
+    job: Callable[..., Job], small: DrawnSlide, mask_model: Path, tmp_path: Path
+) -> None:
+    one = job(small.path, mask_model, tmp_path, workers=None, scheduler="tls://127.0.0.1:1")
+    with pytest.raises(ConfigError, match="DASK_CONFIG"):
+        list(run_slides([one], one.execution))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from wsiproc.cluster import Done, Failed
-from wsiproc.cluster._run import Run, Step
-from wsiproc.errors import BusyError, SlideReadError, WorkerLostError
+from wsiproc.cluster import Done, Failed, Identified
+from wsiproc.cluster._run import DEATHS, DEATHS_SHARED, Run, Step
+from wsiproc.config import Science
+from wsiproc.errors import BusyError, NotReadyError, SlideReadError, WorkerLostError
 from wsiproc.finish import Finished
 from wsiproc.pipeline import Opened, TileReceipt
 from wsiproc.plan import Job
 from wsiproc.progress import Event, StageDone, StageStarted
+from wsiproc.slide.arrival import Seen, Stamp
 
 TILES = ((0, 1), (0, 0))
 
@@ -99,24 +102,76 @@ def test_a_slide_given_up_sends_nothing_more_and_keeps_its_first_error(run: Run)
     assert run.outcome == Failed(run.job, first)
 
 
-def test_a_worker_that_dies_with_many_steps_condemns_none(run: Run) -> None:
-    step = Step("tile", (0, 0))
-    for _ in range(9):
+def test_a_step_that_keeps_company_with_deaths_goes_to_a_process_of_its_own(run: Run) -> None:
+    step = Step("tile", (3, 4))
+    for _ in range(DEATHS_SHARED):
+        assert not step.alone
         run.mourn(step)
         step = run.suspects.popleft()
-    assert step.deaths == 0
+    assert step.alone
     assert run.outcome is None
 
 
-def test_a_step_that_takes_two_workers_down_alone_is_to_blame(run: Run) -> None:
-    run.mourn(Step("tile", (3, 4), alone=True))
+def test_deaths_of_workers_condemn_no_step_but_one_that_sees_no_end_of_them(run: Run) -> None:
+    step = Step("tile", (3, 4))
+    for _ in range(DEATHS - 1):
+        run.mourn(step)
+        step = run.suspects.popleft()
     assert run.outcome is None
-    (again,) = run.suspects
-    run.suspects.clear()
-    run.mourn(again)
+    run.mourn(step)
     assert isinstance(run.outcome, Failed)
     assert isinstance(run.outcome.error, WorkerLostError)
-    assert "tile-3-4" in str(run.outcome.error)
+    assert run.outcome.tile == (3, 4)
+
+
+def test_a_bad_slide_is_believed_at_once_or_confirmed_by_a_fresh_process(run: Run) -> None:
+    step, bad = Step("tile", (3, 4)), SlideReadError("unreadable")
+    run.confirm = True
+    run.refuse(step, bad)
+    assert run.outcome is None
+    again = run.next()
+    assert again == Step("tile", (3, 4), alone=True)
+    assert run.order(again).last
+    run.refuse(again, bad)
+    assert run.outcome == Failed(run.job, bad, (3, 4))
+
+
+@pytest.mark.parametrize("error", [NotReadyError("changed"), KeyError("bug"), MemoryError()])
+def test_what_says_nothing_of_the_slide_needs_no_confirmation(run: Run, error: Exception) -> None:
+    run.confirm = True
+    run.refuse(Step("plan"), error)
+    assert run.outcome == Failed(run.job, error)
+
+
+def test_a_slide_that_is_only_identified_ends_with_its_fingerprint(run: Run) -> None:
+    seen = Seen("print", Stamp(1, 2, 3.0, "stamp"))
+    run.settle(seen, two_threads)
+    assert run.outcome == Identified(run.job, seen)
+
+
+def left_out(tile: tuple[int, int]) -> TileReceipt:
+    return replace(receipt(tile, 1), nuclei=0, unread=True)
+
+
+def test_unreadable_tiles_are_left_out_up_to_the_share_allowed(run: Run) -> None:
+    run.job = replace(run.job, science=Science(max_bad_tiles=0.34))
+    plan(run)
+    run.waiting.clear()
+    run.settle(left_out((0, 0)), two_threads)
+    assert run.joinable
+    run.settle(left_out((0, 1)), two_threads)
+    run.held.close()
+    assert isinstance(run.outcome, Failed)
+    assert "2 of 3 tiles" in str(run.outcome.error)
+
+
+def test_only_the_last_try_leaves_a_tile_out_and_only_if_that_is_allowed(run: Run) -> None:
+    run.confirm = True
+    last = Step("tile", (0, 0), alone=True)
+    assert not run.order(last).leave_out
+    run.job = replace(run.job, science=Science(max_bad_tiles=0.01))
+    assert run.order(last).leave_out
+    assert not run.order(Step("tile", (0, 0))).leave_out
 
 
 def test_a_suspect_keeps_its_slide_from_being_joined(run: Run) -> None:

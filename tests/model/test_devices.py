@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from wsiproc.errors import ConfigError
@@ -9,6 +14,7 @@ from wsiproc.model import _onnxruntime
 from wsiproc.model._onnxruntime import is_out_of_memory, loads, provider_options
 from wsiproc.model.devices import (
     cores,
+    cpu_quota,
     gpu_placement,
     has_bf16,
     instruction_set,
@@ -86,6 +92,26 @@ def test_without_a_gpu_only_the_cpu_loads_and_nothing_is_printed(
 
 
 @pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({}, math.inf),
+        ({"cpu.max": "max 100000\n"}, math.inf),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, math.inf),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu.max": "nonsense"}, math.inf),
+    ],
+)
+def test_a_container_that_pays_for_fewer_cores_is_believed(
+    files: dict[str, str], quota: float, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpu_quota(tmp_path) == quota
+
+
+@pytest.mark.parametrize(
     ("message", "memory"),
     [
         ("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 1", True),
@@ -104,3 +130,18 @@ def test_cuda_keeps_single_precision_and_one_choice_of_algorithm() -> None:
     assert options["use_tf32"] == "0"
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     assert options["arena_extend_strategy"] == "kSameAsRequested"
+
+
+def test_openvino_tells_nobody_that_it_is_used() -> None:
+    """Its telemetry would fork a process, which calls a server on the internet."""
+    pytest.importorskip("openvino")
+    code = (
+        "import os, threading, time\n"
+        "os.register_at_fork(before=lambda: print('forked', flush=True))\n"
+        "from wsiproc.model import _openvino\n"
+        "print(_openvino.loads())\n"
+        "time.sleep(0.5)\n"
+        "print([t.name for t in threading.enumerate()])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["True", "['MainThread']"]

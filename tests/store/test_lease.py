@@ -13,7 +13,7 @@ import pytest
 
 from wsiproc.errors import BusyError
 from wsiproc.store import lease as module
-from wsiproc.store.lease import DEAD_S, lease
+from wsiproc.store.lease import DEAD_S, lease, living
 
 
 def _hold(path: Path) -> None:
@@ -117,6 +117,24 @@ def test_a_lease_that_was_taken_meanwhile_is_not_removed(path: Path) -> None:
     holder = module._holder(path)
     assert holder is not None
     assert holder.token == "another"
+
+
+def test_looking_tells_who_lives_and_touches_nothing(path: Path) -> None:
+    assert not living(path)
+    with lease(path):
+        assert living(path)
+    assert not living(path)
+    for changed in ({"born": 1.0}, {"boot": "before"}):
+        _left(path, **changed)
+        assert not living(path)
+    _left(path, host="elsewhere")
+    assert living(path)
+    silent = time.time() - DEAD_S - 5
+    os.utime(path, (silent, silent))
+    before = path.stat().st_mtime_ns
+    assert not living(path)
+    assert path.stat().st_mtime_ns == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_where_files_cannot_have_two_names_a_lease_works_too(

@@ -13,6 +13,7 @@ decide whether a slide is done.  No name of a file stands in any of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -66,6 +67,11 @@ class Record(Frozen):
     """When this was written: UTC, ISO 8601."""
     software: dict[str, str] = {}
     """Versions."""
+    stamp: str = ""
+    """Digest of the sizes and times of the slide's files when it was last tried: a quarantined
+    slide whose files have others now is tried again."""
+    settings: str = ""
+    """Digest of the science settings it was last tried with."""
 
 
 class Night(Frozen):
@@ -111,6 +117,12 @@ def write_record(out: Path, record: Record) -> None:
         If it cannot be written; then the earlier one stands.
     """
     _write(records_folder(out) / f"{record.slide_id}.json", record)
+
+
+def drop_record(out: Path, slide_id: str) -> None:
+    """Forget a slide that is known by another id now; never fails."""
+    with suppress(OSError):
+        (records_folder(out) / f"{slide_id}.json").unlink()
 
 
 def write_night(out: Path, night: Night) -> None:

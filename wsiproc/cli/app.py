@@ -10,7 +10,20 @@ import typer
 from rich.console import Console
 
 import wsiproc
-from wsiproc.cli import doctor, evaluate, info, models, run, sample, train
+from wsiproc.cli import (
+    audit,
+    batch,
+    check,
+    doctor,
+    evaluate,
+    gc,
+    info,
+    models,
+    run,
+    sample,
+    status,
+    train,
+)
 from wsiproc.errors import InterruptedRunError, WsiprocError
 
 app = typer.Typer(
@@ -23,6 +36,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("batch")(batch.batch)
+app.command("status")(status.status)
+app.command("check")(check.check)
+app.command("gc")(gc.gc)
+app.add_typer(audit.app, name="audit")
 app.command("info")(info.info)
 app.command("sample")(sample.sample)
 app.command("models")(models.models)

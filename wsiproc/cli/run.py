@@ -15,7 +15,7 @@ import typer
 
 from wsiproc.cli.watching import closing_summary, watching
 from wsiproc.config import read_config
-from wsiproc.errors import ConfigError, InterruptedRunError
+from wsiproc.errors import ConfigError, InterruptedRunError, TimeLimitError
 
 
 def run(
@@ -134,18 +134,26 @@ def run(
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into an error that ends the run in good order."""
+def stoppable(*, warning: signal.Signals | None = None) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into an error that ends the run in good order.
+
+    Parameters
+    ----------
+    warning
+        A signal that says that time is nearly over, as schedulers send it.
+    """
+    signals = {signal.SIGINT, signal.SIGTERM} | ({warning} if warning is not None else set())
+    kept = "finished tiles are kept, and the same command goes on from there"
 
     def stop(signum: int, _frame: FrameType | None) -> None:
         # A second signal while things are being closed must not leave them half closed.
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in signals:
             signal.signal(each, signal.SIG_IGN)
-        raise InterruptedRunError(
-            "stopped; finished tiles are kept, and the same command goes on from there", signum
-        )
+        if signum == warning:
+            raise TimeLimitError(f"told that time is nearly over; {kept}")
+        raise InterruptedRunError(f"stopped; {kept}", signum)
 
-    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, stop) for each in signals}
     try:
         yield
     finally:

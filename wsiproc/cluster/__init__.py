@@ -2,8 +2,11 @@
 
 ============  =====================================================================
 `_run`        how far one slide has come, and what follows; knows no Dask
+`_sources`    where slides come from while others are at work; knows no Dask
 `_driver`     what goes out next, of all slides
-`_tasks`      the pipeline's functions on a worker, and the watchdog beside them
+`_orders`     what a worker is asked for, and the doing of it: the pipeline's functions
+`_tasks`      that on a worker, and the watchdog beside it
+`_alone`      that in a process of its own, for what is under suspicion
 `_crews`      the workers: a thread, processes of this machine, a scheduler elsewhere
 ============  =====================================================================
 
@@ -12,7 +15,9 @@ tiles a worker are in flight, the rest wait here, so the scheduler holds nothing
 the slide, and nothing of it is needed to go on later: that is in the fragments.
 """
 
+from wsiproc.cluster._alone import where
 from wsiproc.cluster._driver import run_slides
-from wsiproc.cluster._run import Done, Failed, Outcome
+from wsiproc.cluster._run import Done, Failed, Identified, Outcome
+from wsiproc.cluster._sources import Begin, Source
 
-__all__ = ["Done", "Failed", "Outcome", "run_slides"]
+__all__ = ["Begin", "Done", "Failed", "Identified", "Outcome", "Source", "run_slides", "where"]

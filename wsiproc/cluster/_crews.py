@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Status
 
 from wsiproc.cluster._tasks import WorkbenchPlugin
 from wsiproc.config import Execution
-from wsiproc.errors import BusyError
+from wsiproc.errors import BusyError, ConfigError
 from wsiproc.model import cores, gpu_placement, real_device
 
 GPU_DEVICES = ("cuda", "tensorrt")
@@ -35,10 +35,15 @@ _QUIET = {
 _LOCAL: Mapping[str, Any] = {
     "dashboard_address": None,
     "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
+    "worker_dashboard_address": "127.0.0.1:0",
     "silence_logs": logging.CRITICAL,
     "memory_limit": 0,
 }
 """What every cluster of this machine has: no page, no port that others know, no log."""
+
+
+def _leave() -> None:
+    """Workers that others started are theirs to replace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ class Crew:
     grow: Callable[[int], int]
     """Asks for enough workers for so many tiles; says how many threads of inference each has, or
     0 where the session is to find out."""
+    mend: Callable[[], None] = _leave
+    """Replaces workers that are gone for good; to be called now and then."""
 
     @property
     def threads(self) -> int:
@@ -57,24 +64,31 @@ class Crew:
         return max(1, threads)
 
 
-def crew(execution: Execution) -> AbstractContextManager[Crew]:
-    """The workers that `execution` asks for, while inside.
+def crew(execution: Execution, *, many: bool = False) -> AbstractContextManager[Crew]:
+    """The workers that `execution` asks for, while inside; with `many` slides all at once.
 
     Raises
     ------
     BusyError
         If the scheduler elsewhere does not answer.
+    ConfigError
+        If it wants certificates, and the Dask settings name none.
     """
     if execution.scheduler is not None:
-        return _elsewhere(execution.scheduler)
+        return _elsewhere(execution.scheduler, execution.memory_gb)
     if execution.workers == 0:
         return _thread()
-    return _processes(execution)
+    return _processes(execution, many=many)
 
 
 @contextmanager
-def _elsewhere(address: str) -> Iterator[Crew]:
+def _elsewhere(address: str, memory_gb: float | None) -> Iterator[Crew]:
     """Workers of a scheduler that somebody else started."""
+    if address.startswith("tls://") and not dask.config.get("distributed.comm.tls.ca-file"):
+        raise ConfigError(
+            "a scheduler at tls:// wants certificates: name the folder of the Dask settings that "
+            "point to them in the environment variable DASK_CONFIG, see deploy/dask"
+        )
     try:
         client = Client(address, timeout=20, set_as_default=False)
     except (OSError, TimeoutError) as error:
@@ -82,7 +96,7 @@ def _elsewhere(address: str) -> Iterator[Crew]:
             f"no Dask scheduler answers at the address given ({type(error).__name__})"
         ) from None
     with client:
-        client.register_plugin(WorkbenchPlugin(watch=True))
+        client.register_plugin(WorkbenchPlugin(watch=True, memory_gb=memory_gb))
         client.wait_for_workers(1, timeout=300)
         yield Crew(client, lambda _tiles: 0)
 
@@ -100,14 +114,14 @@ def _thread() -> Iterator[Crew]:
 
 
 @contextmanager
-def _processes(execution: Execution) -> Iterator[Crew]:
+def _processes(execution: Execution, *, many: bool) -> Iterator[Crew]:
     """Worker processes on this machine, over TLS on the loopback interface."""
     on_gpu = real_device(execution.device) in GPU_DEVICES
     places = gpu_placement(execution.workers or 0) if on_gpu else ()
     most = execution.workers or len(places) or cores()
     # Workers that were asked for start while the first slide is planned; else one does, and more
     # if there are tiles for them.
-    at_once = execution.workers or 1
+    at_once = most if many else execution.workers or 1
     with (
         dask.config.set(_QUIET),
         _Placed(
@@ -121,8 +135,15 @@ def _processes(execution: Execution) -> Iterator[Crew]:
         Client(cluster, set_as_default=False) as client,
     ):
         # Planning opens its session with the threads that tiles will have, so that it is theirs.
-        client.register_plugin(WorkbenchPlugin(watch=True, threads=max(1, cores() // most)))
-        wanted = 1
+        client.register_plugin(
+            WorkbenchPlugin(
+                watch=True,
+                threads=max(1, cores() // most),
+                sharing=most,
+                memory_gb=execution.memory_gb,
+            )
+        )
+        wanted = most if many else 1
 
         def grow(tiles: int) -> int:
             nonlocal wanted
@@ -130,7 +151,23 @@ def _processes(execution: Execution) -> Iterator[Crew]:
             cluster.scale(max(wanted, at_once))
             return max(1, cores() // wanted)
 
-        yield Crew(client, grow)
+        def mend() -> None:
+            cluster.loop.add_callback(_replace_dead, cluster, max(wanted, at_once))
+
+        yield Crew(client, grow, mend)
+
+
+def _replace_dead(cluster: LocalCluster, wanted: int) -> None:
+    """Start others for workers whose nannies gave up, as they do when one dies while it starts."""
+    dead = [
+        name
+        for name, nanny in cluster.workers.items()
+        if nanny.status in (Status.closed, Status.failed)
+    ]
+    for name in dead:
+        del cluster.workers[name]
+    if dead:
+        cluster.scale(wanted)  # which starts what is specified and not there
 
 
 class _Placed(LocalCluster):

@@ -1,4 +1,4 @@
-"""The pipeline's three functions on a worker: its workbench, and the watchdog beside it.
+"""A step on a worker: its workbench, and the watchdog beside it.
 
 Dask sends functions by their names, so these are what a worker imports.
 """
@@ -11,17 +11,12 @@ from typing import Any
 
 from distributed import WorkerPlugin, get_worker
 
-from wsiproc.finish import Finished, Work
-from wsiproc.pipeline import Opened, TileReceipt, finish_slide, plan_slide, process_tile
-from wsiproc.plan import Job
+from wsiproc.cluster._alone import HUNG, WATCH_EVERY_S, carry_out_alone
+from wsiproc.cluster._limits import limit_process
+from wsiproc.cluster._orders import Order, Result, carry_out
 from wsiproc.workbench import Workbench
 
 WORKBENCH = "wsiproc-workbench"
-PLAN_LIMIT_S = 4 * 3600.0
-"""Planning reads the whole file for its fingerprint, which may be large and far away."""
-WATCH_EVERY_S = 0.2
-HUNG = 70
-"""Exit status of a worker that ended itself because a tile took too long."""
 
 
 class WorkbenchPlugin(WorkerPlugin):
@@ -35,18 +30,30 @@ class WorkbenchPlugin(WorkerPlugin):
         Whether to end a process in which something hangs.
     threads
         Threads of inference for sessions whose job does not say; 0 takes all cores.
+    sharing, memory_gb
+        See `limit_process`; only a process that is watched is the worker's own.
     """
 
     name = WORKBENCH
 
-    def __init__(self, *, watch: bool, threads: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        watch: bool,
+        threads: int = 0,
+        sharing: int = 1,
+        memory_gb: float | None = None,
+    ) -> None:
         self._watch = watch
-        self._threads = threads
+        self._sharing = sharing
+        self._memory_gb = memory_gb
+        self.threads = threads
 
     def setup(self, worker: Any) -> None:
-        self.bench = Workbench(self._threads)
+        self.bench = Workbench(self.threads)
         self._closed = threading.Event()
         if self._watch:
+            limit_process(self._sharing, self._memory_gb)
             threading.Thread(target=self._end_if_hung, name="watchdog", daemon=True).start()
 
     def _end_if_hung(self) -> None:
@@ -59,26 +66,17 @@ class WorkbenchPlugin(WorkerPlugin):
         self.bench.close()
 
 
-def plan_task(job: Job) -> Opened:
-    """`plan_slide` on this worker's workbench."""
-    bench = _bench()
-    with bench.watched(PLAN_LIMIT_S):
-        return plan_slide(job, bench)
+def shared_task(order: Order) -> Result:
+    """A step on this worker's workbench."""
+    return carry_out(order, _plugin().bench)
 
 
-def tile_task(job: Job, opened: Opened, row: int, column: int) -> TileReceipt:
-    """`process_tile` on this worker's workbench."""
-    bench = _bench()
-    with bench.watched(job.execution.tile_timeout_s):
-        return process_tile(job, opened, row, column, bench)
+def alone_task(order: Order) -> Result:
+    """A step in a process of its own, beside this worker."""
+    return carry_out_alone(order, _plugin().threads)
 
 
-def finish_task(job: Job, opened: Opened, work: Work) -> Finished:
-    """`finish_slide` on this worker's workbench."""
-    return finish_slide(job, opened, work, _bench())
-
-
-def _bench() -> Workbench:
+def _plugin() -> WorkbenchPlugin:
     plugin = get_worker().plugins[WORKBENCH]
     assert isinstance(plugin, WorkbenchPlugin)
-    return plugin.bench
+    return plugin

@@ -62,7 +62,7 @@ class OnnxRuntimeEngine:
         image: str,
         shape: tuple[int, ...],
     ) -> None:
-        import onnxruntime as ort
+        ort = _runtime()
 
         self._image = image
         self._device = device
@@ -144,12 +144,20 @@ class OnnxRuntimeEngine:
         }
 
 
+def _runtime() -> Any:
+    """ONNX Runtime; which, if not told otherwise, notes its uses for its makers and sends them."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    return onnxruntime
+
+
 def loads(device: str) -> bool:
     """Whether ``cpu``, ``cuda`` or ``tensorrt`` loads here, found by loading it.
 
     The list of available providers is no answer: it says what was compiled, not what works.
     """
-    import onnxruntime as ort
+    ort = _runtime()
 
     if device != "cpu" and not gpu_there():
         return False
@@ -287,7 +295,7 @@ def _first_line(error: Exception) -> str:
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Keep ONNX Runtime from writing about providers that do not load: we say it ourselves."""
-    import onnxruntime as ort
+    ort = _runtime()
 
     ort.set_default_logger_severity(_FATAL)
     try:

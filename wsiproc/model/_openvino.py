@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,8 +42,7 @@ class OpenVinoEngine:
     ) -> None:
         if not has_openvino():
             raise MissingExtraError("the device 'openvino'", "openvino")
-        import openvino
-
+        openvino = _openvino()
         self._core = openvino.Core()
         if "CPU" not in self._core.available_devices:
             raise DeviceError("OpenVINO finds no CPU it can use; use --device cpu")
@@ -97,11 +99,22 @@ def loads() -> bool:
     if not has_openvino():
         return False
     try:
-        import openvino
-
-        return "CPU" in openvino.Core().available_devices
+        return "CPU" in _openvino().Core().available_devices
     except (ImportError, OSError, RuntimeError):
         return False
+
+
+def _openvino() -> Any:
+    """The package, without its telemetry.
+
+    On import it would fork a process that tells a server on the internet of it, whatever the user
+    has agreed to; and a fork of a process with threads may hang with every pipe it inherited.
+    OpenVINO does without where that package is not installed, so it is made to look so.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
 
 
 def _refused(error: Exception) -> ModelError:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from wsiproc.errors import ConfigError
@@ -16,10 +18,28 @@ _ASK_SECONDS = 20
 
 
 def cores() -> int:
-    """CPU cores this process may use."""
+    """CPU cores this process may use: those it may run on, and no more than its container pays."""
+    allowed = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        allowed = len(os.sched_getaffinity(0))
+    return max(1, math.ceil(min(allowed, cpu_quota())))
+
+
+def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
+    """CPU seconds a second that the control group at `cgroup` has; infinite where none is set."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text("ascii").split()
+    except (OSError, ValueError):
+        quota, period = "max", "1"
+        with suppress(OSError, ValueError):
+            first = cgroup / "cpu"
+            period = (first / "cpu.cfs_period_us").read_text("ascii")
+            quota = (first / "cpu.cfs_quota_us").read_text("ascii")
+    try:
+        share = float(quota) / float(period)
+    except (ValueError, ZeroDivisionError):
+        return math.inf
+    return share if share > 0 else math.inf
 
 
 def cpu_flags() -> frozenset[str]:

@@ -8,6 +8,7 @@ those may hold other series' UIDs.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,8 @@ LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"
 ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
 UNDEFINED = 0xFFFFFFFF
 DEEPEST = 16
+MOST_ELEMENTS = 1 << 16
+"""A header with more of them before the series is none."""
 
 
 class _NotUnderstoodError(Exception):
@@ -43,7 +46,8 @@ def series_uid(path: Path) -> str | None:
             if file.read(4) != b"DICM":
                 return None
             syntax = b""
-            while True:
+            steps = iter(range(MOST_ELEMENTS))
+            for _ in steps:
                 group = file.read(2)
                 file.seek(-len(group), 1)
                 # The header is explicit in any file; its end says what the rest is.
@@ -56,9 +60,10 @@ def series_uid(path: Path) -> str | None:
                 if tag == SYNTAX:
                     syntax = file.read(min(length, 64)).strip(b"\0 ")
                 else:
-                    _skip(file, length, explicit, DEEPEST)
+                    _skip(file, length, explicit, DEEPEST, steps)
     except (OSError, _NotUnderstoodError, UnicodeDecodeError):
-        return None
+        pass
+    return None
 
 
 def _element(file: BinaryIO, explicit: bool) -> tuple[tuple[int, int], int]:
@@ -75,15 +80,16 @@ def _element(file: BinaryIO, explicit: bool) -> tuple[tuple[int, int], int]:
     return tag, struct.unpack("<H", head[6:])[0]
 
 
-def _skip(file: BinaryIO, length: int, explicit: bool, deepest: int) -> None:
+def _skip(file: BinaryIO, length: int, explicit: bool, deepest: int, steps: Iterator[int]) -> None:
     """Go past a value; one of undefined length is a sequence, walked to its end."""
     if length != UNDEFINED:
         file.seek(length, 1)
         return
     if deepest == 0:
         raise _NotUnderstoodError
-    while True:
+    for _ in steps:
         tag, size = _element(file, explicit)
         if tag in {SEQUENCE_END, ITEM_END}:
             return
-        _skip(file, size, explicit, deepest - 1)
+        _skip(file, size, explicit, deepest - 1, steps)
+    raise _NotUnderstoodError

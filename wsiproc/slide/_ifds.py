@@ -17,12 +17,19 @@ from wsiproc.slide.facts import MOST_PIXELS
 
 MOST_DIRECTORIES = 4096
 MOST_TAGS = 4096
+MOST_TAGS_IN_ALL = 1 << 18
 MOST_TAG_BYTES = 64 << 20
+MOST_BYTES_IN_ALL = 256 << 20
+"""Of all tags of all directories, counted as often as they are mentioned: a library reads them as
+often."""
 LARGEST_TILE = 4096
 """Edge of the largest tile that is read, in px."""
 
-WIDTH, HEIGHT, SUB_DIRECTORIES, TILE_WIDTH, TILE_HEIGHT = 256, 257, 330, 322, 323
-SEGMENTS = ((273, 279), (324, 325))
+WIDTH, HEIGHT, SUB_DIRECTORIES = 256, 257, 330
+TILE = (322, 323)
+"""Tags of the width and the height of a tile."""
+TILES = 324
+SEGMENTS = ((273, 279), (TILES, 325))
 """Tags of where strips and tiles begin, and of how many bytes they have."""
 NDPI = 65420
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8} | {
@@ -79,8 +86,9 @@ def check_tiff(path: Path) -> None:
     ------
     SlideFormatError
         If a directory, a tag's value, a strip or a tile lies beyond the end of the file; if
-        directories form a loop or are more than 4096; if an image has more than 2^37 pixels or
-        tiles of more than 4096 x 4096.
+        directories form a loop or are more than 4096; if they have more than 2^18 tags, a tag of
+        more than 64 MiB, or 256 MiB in all; if an image has more than 2^37 pixels or tiles of
+        more than 4096 x 4096.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -93,6 +101,7 @@ def check_tiff(path: Path) -> None:
         first = layout.number(head[8:16] if big else head[4:8])
         tags, _ = _directory(file, size, layout, first)
         layout = _Layout(order, big, ndpi=not big and NDPI in tags)
+        room = _Room()
         main: set[int] = set()
         below: list[int] = []
         at = first
@@ -101,6 +110,7 @@ def check_tiff(path: Path) -> None:
                 raise SlideFormatError(LOOP)
             main.add(at)
             tags, at = _directory(file, size, layout, at)
+            room = room.less(tags)
             below += _check_image(file, size, layout, tags)
         seen: set[int] = set()
         while below:
@@ -111,11 +121,37 @@ def check_tiff(path: Path) -> None:
                 seen.add(at)
                 # What follows a sub-directory is another of the same list, if anything.
                 tags, _ = _directory(file, size, layout, at)
+                room = room.less(tags)
                 below += _check_image(file, size, layout, tags)
 
 
+Numbers = np.ndarray[tuple[int], np.dtype[np.uint64]]
 Tags = dict[int, tuple[int, int, bytes]]
 """Type, count and the value or where it stands, by tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What the directories still to come may hold."""
+
+    tags: int = MOST_TAGS_IN_ALL
+    bytes: int = MOST_BYTES_IN_ALL
+
+    def less(self, tags: Tags) -> _Room:
+        """What is left after a directory.
+
+        Raises
+        ------
+        SlideFormatError
+            If a tag of it is too large, or nothing is left.
+        """
+        lengths = [SIZES.get(kind, 1) * count for kind, count, _ in tags.values()]
+        if max(lengths, default=0) > MOST_TAG_BYTES:
+            raise SlideFormatError("the TIFF is damaged: a tag is larger than any slide's")
+        left = _Room(self.tags - len(tags), self.bytes - sum(lengths))
+        if left.tags < 0 or left.bytes < 0:
+            raise SlideFormatError("the TIFF is damaged: its directories hold more than a slide's")
+        return left
 
 
 def _directory(file: BinaryIO, size: int, layout: _Layout, at: int) -> tuple[Tags, int]:
@@ -145,7 +181,7 @@ def _check_image(file: BinaryIO, size: int, layout: _Layout, tags: Tags) -> list
             f"the slide says that it has {width[0]} x {height[0]} pixels, which is more than the "
             f"{MOST_PIXELS} that are read"
         )
-    for tag in (TILE_WIDTH, TILE_HEIGHT):
+    for tag in TILE:
         edge = _values(file, size, layout, tags, tag)
         if len(edge) and not 1 <= int(edge[0]) <= LARGEST_TILE:
             raise SlideFormatError(
@@ -156,6 +192,10 @@ def _check_image(file: BinaryIO, size: int, layout: _Layout, tags: Tags) -> list
         for begin, length_tag in SEGMENTS:
             begins = _values(file, size, layout, tags, begin)
             lengths = _values(file, size, layout, tags, length_tag)
+            if begin == TILES and min(len(begins), len(lengths)) < _tiles(
+                width, height, *(_values(file, size, layout, tags, t) for t in TILE)
+            ):
+                raise SlideFormatError("the TIFF does not say where each of its tiles is")
             n = min(len(begins), len(lengths))
             # The two are added without overflow: neither may reach past the end on its own.
             if n and (
@@ -167,16 +207,20 @@ def _check_image(file: BinaryIO, size: int, layout: _Layout, tags: Tags) -> list
     return [int(at) for at in _values(file, size, layout, tags, SUB_DIRECTORIES)]
 
 
-def _values(
-    file: BinaryIO, size: int, layout: _Layout, tags: Tags, tag: int
-) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+def _tiles(*edges: Numbers) -> int:
+    """How many tiles an image has, of its width and height and theirs; 0 if it has none."""
+    if not all(len(edge) for edge in edges):
+        return 0
+    width, height, across, down = (int(edge[0]) for edge in edges)
+    return -(-width // across) * -(-height // down)
+
+
+def _values(file: BinaryIO, size: int, layout: _Layout, tags: Tags, tag: int) -> Numbers:
     """The whole numbers of a tag; none where it is missing."""
     kind, count, value = tags.get(tag, (0, 0, b""))
     if kind not in WHOLE or count == 0:
         return np.empty(0, np.uint64)
     length = SIZES[kind] * count
-    if length > MOST_TAG_BYTES:
-        raise SlideFormatError("the TIFF is damaged: a tag is larger than any slide's")
     data = value if length <= len(value) else _bytes(file, size, layout.number(value), length)
     return np.frombuffer(data[:length], layout.order + WHOLE[kind]).astype(np.uint64)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import tifffile
@@ -13,11 +14,15 @@ from PIL import Image
 from wsiproc.errors import SlideFormatError
 from wsiproc.slide._ifds import is_tiff
 from wsiproc.slide._openslide import over, reason
+from wsiproc.slide._tiff import JPEG, SEVERAL, check_jpeg_size
 from wsiproc.slide.facts import WHITE, Header, levels_of
 
 MOST_PIXELS = 1 << 27
 """What is held in memory at once: 384 MiB as RGB."""
 PIECE = 1024
+BAND = 256
+"""Rows that are turned into RGB at once: what that takes stays small beside the image."""
+PACKBITS = 32773
 
 
 class ImageSource:
@@ -64,9 +69,14 @@ def _read_image(path: Path) -> tuple[NDArray[np.uint8], str]:
             if image.mode not in {"L", "RGB", "RGBA", "P", "LA", "1"}:
                 raise SlideFormatError(f"an image of mode {image.mode} is not 8-bit RGB")
             clear = image.mode in {"RGBA", "LA"} or "transparency" in image.info
-            pixels = np.asarray(image.convert("RGBA" if clear else "RGB"))
-            vendor = str(image.format).lower()
-    return (over(pixels, WHITE) if clear else pixels), vendor
+            mode = "RGBA" if clear else "RGB"
+            width, height = image.size
+            pixels = np.empty((height, width, 3), np.uint8)
+            for y in range(0, height, BAND):
+                band = image.crop((0, y, width, min(y + BAND, height))).convert(mode)
+                rows = np.asarray(band)
+                pixels[y : y + BAND] = over(rows, WHITE) if clear else rows
+            return pixels, str(image.format).lower()
 
 
 def _read_tiff(path: Path) -> tuple[NDArray[np.uint8], str]:
@@ -75,16 +85,32 @@ def _read_tiff(path: Path) -> tuple[NDArray[np.uint8], str]:
         _check_size(page.imagewidth, page.imagelength)
         if page.dtype != np.uint8 or page.samplesperpixel not in {1, 3, 4} or page.imagedepth != 1:
             raise SlideFormatError("the image is not 8-bit RGB or grey")
-        pixels = page.asrgb() if page.photometric == 3 else page.asarray(maxworkers=1)
-    if page.photometric == 0:  # white is zero
-        pixels = 255 - pixels
-    if page.planarconfig == 2 and pixels.ndim == 3:
-        pixels = np.moveaxis(pixels, 0, -1)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
-    if pixels.shape[2] == 4:
-        return over(pixels, WHITE), "tiff"
-    return np.ascontiguousarray(pixels[..., :3], np.uint8), "tiff"
+        if page.compression not in {*SEVERAL, PACKBITS}:
+            code = int(page.compression)
+            raise SlideFormatError(f"its compression (TIFF code {code}) is not decoded here")
+        if page.compression == JPEG:
+            _check_strips(file, page)
+        palette = page.photometric == 3
+        stored = page.asrgb(uint8=True) if palette else page.asarray(maxworkers=1)
+    if page.planarconfig == 2 and stored.ndim == 3:
+        stored = np.moveaxis(stored, 0, -1)
+    if stored.ndim == 2:
+        stored = stored[..., None]
+    pixels = np.empty((*stored.shape[:2], 3), np.uint8)
+    for y in range(0, len(stored), BAND):
+        band = stored[y : y + BAND]
+        if page.photometric == 0:  # white is zero
+            band = 255 - band
+        pixels[y : y + BAND] = over(band, WHITE) if band.shape[2] == 4 else band
+    return pixels, "tiff"
+
+
+def _check_strips(file: BinaryIO, page: tifffile.TiffPage) -> None:
+    """Refuse JPEG streams that say they are larger than their strip."""
+    width, rows = page.imagewidth, page.imagelength if page.is_tiled else page.rowsperstrip
+    for at, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        file.seek(at)
+        check_jpeg_size(file.read(count), width, rows)
 
 
 def _check_size(width: int, height: int) -> None:

@@ -19,6 +19,8 @@ from wsiproc.errors import SlideFormatError, SlideReadError
 from wsiproc.geometry import Box
 from wsiproc.slide.facts import RGB, WHITE, Header, levels_of
 
+MOST_TILE_PIXELS = 1 << 27
+"""OpenSlide decodes a tile whole: 512 MiB.  Few slides come near that, by levels that are one."""
 PIECE = 512
 """Least edge of a piece: below it, OpenSlide's cost of a read dominates."""
 
@@ -123,6 +125,13 @@ def _opened(path: Path) -> openslide.OpenSlide:
 
 def _header(slide: openslide.OpenSlide) -> Header:
     properties = slide.properties
+    for level in range(slide.level_count):
+        across, down = _tile(slide, level)
+        if (across or 0) * (down or 0) > MOST_TILE_PIXELS:
+            raise SlideFormatError(
+                f"the slide has tiles of {across:.0f} x {down:.0f} pixels; up to "
+                f"{MOST_TILE_PIXELS} pixels are read"
+            )
     mpp_x = _number(properties.get(openslide.PROPERTY_NAME_MPP_X))
     mpp_y = _number(properties.get(openslide.PROPERTY_NAME_MPP_Y))
     return Header(
@@ -153,11 +162,18 @@ def _bounds(slide: openslide.OpenSlide) -> Box | None:
 def _piece(slide: openslide.OpenSlide, level: int) -> tuple[int, int]:
     """Whole native tiles, as many as make `PIECE`, so that no tile is decoded for two pieces."""
     sizes = []
-    for edge in ("width", "height"):
-        tile = _number(slide.properties.get(f"openslide.level[{level}].tile-{edge}"))
+    for tile in _tile(slide, level):
         fits = tile is not None and 1 <= tile <= 2 * PIECE
         sizes.append(-(-PIECE // int(tile)) * int(tile) if fits and tile else PIECE)
     return sizes[0], sizes[1]
+
+
+def _tile(slide: openslide.OpenSlide, level: int) -> tuple[float | None, float | None]:
+    """Width and height of the level's tiles, where it says."""
+    name = f"openslide.level[{level}].tile-"
+    return _number(slide.properties.get(f"{name}width")), _number(
+        slide.properties.get(f"{name}height")
+    )
 
 
 def _number(text: str | None) -> float | None:

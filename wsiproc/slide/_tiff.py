@@ -260,7 +260,8 @@ def _unreadable(page: tifffile.TiffPage) -> str | None:
 
 def _ome_mpp(description: str) -> tuple[float, float] | None:
     """Physical size of the first image's pixels, in µm."""
-    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", description)
+    # Bounded: a text made for it would keep an open-ended pattern busy for days.
+    pixels = re.search(r"<(?:\w{1,64}:)?Pixels\b[^<>]{0,4096}>", description)
     if pixels is None:
         return None
     stated = dict(re.findall(r"""([\w:]+)\s*=\s*["']([^"']*)["']""", pixels.group()))

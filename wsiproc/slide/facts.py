@@ -22,6 +22,8 @@ MPP_TOLERANCE = 0.02
 """How far x and y may lie apart, and how far a level may lie from a model's mpp."""
 MOST_PIXELS = 1 << 37
 MOST_LEVELS = 32
+LARGEST_MM2 = 17_000.0
+"""More than the largest glasses (102 x 127 mm) have; the thumbnail of such a slide fits memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,8 @@ def settle(header: Header, given: float | None) -> SlideFacts:
     ConfigError
         If the given mpp lies outside .05 to 5.
     SlideResolutionError
-        If none was given and the file's is missing or absurd.
+        If none was given and the file's is missing or absurd; or if the slide would be larger
+        than any glass.
     """
     if given is not None:
         if not SMALLEST_MPP <= given <= LARGEST_MPP:
@@ -200,6 +203,13 @@ def settle(header: Header, given: float | None) -> SlideFacts:
         mpp = (given, given)
     else:
         mpp = _declared(header.mpp)
+    across, down = header.levels[0].width * mpp[0] / 1e3, header.levels[0].height * mpp[1] / 1e3
+    if across * down > LARGEST_MM2:
+        raise SlideResolutionError(
+            f"at {mpp[0]:.4g} x {mpp[1]:.4g} µm per pixel the slide would be {across:.0f} x "
+            f"{down:.0f} mm large, and no glass is; if that is a mistake, give the right one with "
+            "`--mpp X` (µm per level-0 pixel)"
+        )
     return SlideFacts(
         backend=header.backend,
         vendor=header.vendor,

@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from wsiproc.errors import SlideFormatError
-from wsiproc.slide._dicom import series_of
+from wsiproc.slide._dicom import series_of, series_uid
+
+__all__ = ["files_of", "series_uid"]
+
+MOST_INDEX_BYTES = 16 << 20
+"""Of the file that mentions a slide's others."""
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
@@ -23,7 +28,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
     Raises
     ------
     SlideFormatError
-        If there is nothing at the path, or a folder holds no file.
+        If there is nothing at the path, a folder holds no file, or an index is far too large.
     """
     if path.is_dir():
         if dicom := sorted(path.glob("*.dcm")):
@@ -38,6 +43,8 @@ def files_of(path: Path) -> tuple[Path, ...]:
     if kind == ".mrxs":
         return (path, *_below(path.with_suffix("")))
     if kind in {".vms", ".vmu"}:
+        if path.stat().st_size > MOST_INDEX_BYTES:
+            raise SlideFormatError("the slide's index is larger than any slide's")
         index = path.read_bytes()
         return (path, *(f for f in _beside(path) if f.name.encode() in index))
     if kind == ".dcm":

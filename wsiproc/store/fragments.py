@@ -24,6 +24,7 @@ from wsiproc.store.disk import storing, write_whole
 _MAGIC = b"wsiproc fragment 1\n"
 _NAME = re.compile(r"r(\d{5,})c(\d{5,})\.frag")
 _HALVES = 2.0
+_UNREAD = "unread"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +76,18 @@ def write_fragment(
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, _MAGIC + hashlib.sha256(payload).digest() + payload)
     return path
+
+
+def write_unread(folder: Path, row: int, column: int, *, polygons: bool) -> Path:
+    """Store that a tile was left out because its pixels cannot be read; see `write_fragment`."""
+    nothing = Nuclei.none(polygons=polygons)
+    return write_fragment(folder, row, column, nothing, nothing, {_UNREAD: 1.0})
+
+
+def unread(folder: Path, row: int, column: int) -> bool:
+    """Whether a tile was left out because its pixels cannot be read."""
+    fragment = read_fragment(folder, row, column)
+    return fragment is not None and _UNREAD in fragment.facts
 
 
 def read_fragment(folder: Path, row: int, column: int) -> Fragment | None:

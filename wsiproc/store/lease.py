@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -81,6 +82,15 @@ def lease(path: Path) -> Iterator[None]:
                 path.unlink()
 
 
+def living(path: Path) -> bool:
+    """Whether someone who is alive holds a lease, as far as looking can tell; writes nothing.
+
+    For people and their pages.  Of an owner elsewhere it compares this machine's clock with the
+    file server's; who has to be sure takes the lease.
+    """
+    return path.exists() and _alive(path, _holder(path), _myself(), None)
+
+
 def _acquire(path: Path, owner: Owner) -> None:
     mine = path.with_name(f".{path.name}.{owner.token}")
     mine.write_text(json.dumps(asdict(owner)), "utf-8")
@@ -125,7 +135,7 @@ def _link(file: Path, name: Path) -> None:
             copy.write(file.read_text("utf-8"))
 
 
-def _alive(path: Path, holder: Owner | None, asking: Owner, fresh: Path) -> bool:
+def _alive(path: Path, holder: Owner | None, asking: Owner, fresh: Path | None) -> bool:
     if holder is not None and holder.neighbour_of(asking):
         try:
             return abs(psutil.Process(holder.pid).create_time() - holder.born) < 1
@@ -136,9 +146,12 @@ def _alive(path: Path, holder: Owner | None, asking: Owner, fresh: Path) -> bool
     if holder is not None and holder.host == asking.host and holder.space == asking.space:
         return False  # the machine was started again since
     try:
-        # Both times are the file server's, so clocks that differ do no harm.
-        os.utime(fresh)
-        return fresh.stat().st_mtime - path.stat().st_mtime < DEAD_S
+        now = time.time()
+        if fresh is not None:
+            # Both times are then the file server's, so clocks that differ do no harm.
+            os.utime(fresh)
+            now = fresh.stat().st_mtime
+        return now - path.stat().st_mtime < DEAD_S
     except FileNotFoundError:
         return False
 

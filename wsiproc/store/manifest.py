@@ -11,7 +11,7 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -89,6 +89,14 @@ class Manifest(Frozen):
     warnings: tuple[str, ...] = ()
     finished: str = ""
     """UTC, ISO 8601."""
+    seal: str = ""
+    """SHA-256 of the manifest's own text with nothing in this field, which is its last."""
+
+    def sealed(self) -> Self:
+        """With its seal."""
+        bare = self.model_copy(update={"seal": ""})
+        seal = hashlib.sha256(bare.to_json().encode()).hexdigest()
+        return bare.model_copy(update={"seal": seal})
 
     def to_json(self) -> str:
         """As it is stored."""
@@ -230,7 +238,7 @@ def verify(folder: Path) -> list[str]:
         If it has no manifest to compare with.
     """
     manifest = read_manifest(folder)
-    problems = []
+    problems = [] if _seal_holds(folder, manifest) else [f"{MANIFEST}: its content has changed"]
     for name, file in manifest.files.items():
         path = folder / name
         try:
@@ -243,6 +251,15 @@ def verify(folder: Path) -> list[str]:
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     unknown = sorted(there - set(manifest.files) - {MANIFEST})
     return problems + [f"{name}: not in the manifest" for name in unknown]
+
+
+def _seal_holds(folder: Path, manifest: Manifest) -> bool:
+    """Whether a manifest is the text that was sealed; older ones have no seal."""
+    if not manifest.seal:
+        return True
+    text = (folder / MANIFEST).read_bytes()
+    bare = text.replace(f'"seal": "{manifest.seal}"\n}}\n'.encode(), b'"seal": ""\n}\n')
+    return hashlib.sha256(bare).hexdigest() == manifest.seal
 
 
 def digest(path: Path) -> str:

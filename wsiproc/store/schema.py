@@ -177,3 +177,14 @@ TISSUE: Final = pa.schema(
     ]
 )
 """``tissue.parquet``: a row a connected region that was looked at."""
+
+SKIPPED: Final = pa.schema(
+    [
+        _field("row", pa.int32()),
+        _field("column", pa.int32()),
+        _field("slide_id", pa.string()),
+        _field("area_um2", pa.float64(), "µm²"),
+        *_GEOMETRY,
+    ]
+)
+"""``skipped.parquet``: a row a tile that was left out because its pixels cannot be read."""

@@ -136,7 +136,7 @@ def publish(
         If the files are not what the manifest says, or the disk fails.
     """
     with storing("the result"):
-        complete = manifest.model_copy(update={"files": _checked(folder, manifest)})
+        complete = manifest.model_copy(update={"files": _checked(folder, manifest)}).sealed()
         text = complete.to_json().encode()
         write_whole(folder / MANIFEST, text)
         for inner in sorted(path for path in folder.rglob("*") if path.is_dir()):
@@ -170,21 +170,35 @@ def discard_work(out: Path, key: str) -> None:
     shutil.rmtree(out / WORK / key, ignore_errors=True)
 
 
-def _sweep(out: Path) -> None:
-    """Remove what attempts that ended without tidying up have staged, long ago; never fails."""
-    for attempt in (out / WORK).glob("staging-*"):
-        if _abandoned(attempt):
-            shutil.rmtree(attempt, ignore_errors=True)
+def abandoned(out: Path, quiet_s: float = _ABANDONED_S) -> list[Path]:
+    """What attempts that ended without tidying up have staged: nothing in it changed lately."""
+    return [attempt for attempt in (out / WORK).glob("staging-*") if untouched(attempt, quiet_s)]
 
 
-def _abandoned(attempt: Path) -> bool:
-    """Whether nothing in an attempt has changed for days."""
-    since = time.time() - _ABANDONED_S
+def set_aside(out: Path) -> list[Path]:
+    """Old results whose replacement ended between its two renames, or before it tidied up."""
+    return sorted((out / WORK).glob("replaced-*/*"))
+
+
+def untouched(folder: Path, quiet_s: float) -> bool:
+    """Whether nothing in a folder has changed for so many seconds."""
+    since = time.time() - quiet_s
     try:
-        return all(path.stat().st_mtime < since for path in (attempt, *attempt.rglob("*")))
+        return all(path.stat().st_mtime < since for path in (folder, *folder.rglob("*")))
     except OSError:
         # Somebody is at work on it, or it is none of ours.
         return False
+
+
+def _sweep(out: Path) -> None:
+    """Remove what was staged and abandoned long ago; never fails."""
+    for empty in (out / WORK).glob("replaced-*"):
+        # Made by a run that ended before it put anything there.
+        if untouched(empty, _ABANDONED_S):
+            with suppress(OSError):
+                empty.rmdir()
+    for attempt in abandoned(out):
+        shutil.rmtree(attempt, ignore_errors=True)
 
 
 def _checked(folder: Path, manifest: Manifest) -> dict[str, StoredFile]:

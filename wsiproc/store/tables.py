@@ -17,7 +17,7 @@ from shapely.geometry import Polygon
 
 from wsiproc.card import Card
 from wsiproc.errors import StoreError
-from wsiproc.geometry import Frame
+from wsiproc.geometry import Box, Frame
 from wsiproc.nuclei import Nuclei, concat
 from wsiproc.store.geoparquet import PIECE, writing
 from wsiproc.store.order import key_of
@@ -27,11 +27,13 @@ from wsiproc.store.schema import (
     CENTROIDS,
     GRID_UM,
     NUCLEI,
+    SKIPPED,
     TISSUE,
     Provenance,
     file_metadata,
 )
 from wsiproc.store.shapes import measure, outlines
+from wsiproc.tiling import Tile
 
 HELD: Final = 60_000
 """Nuclei of recently read parts that are kept in memory while rows are gathered."""
@@ -160,6 +162,42 @@ def write_tissue(
             }
             file.write(columns, (xmin, ymin, xmax, ymax))
     return len(shapes)
+
+
+def write_skipped(
+    folder: Path,
+    tiles: Sequence[tuple[Tile, Box]],
+    *,
+    frame: Frame,
+    card: Card,
+    provenance: Provenance,
+) -> None:
+    """Write ``skipped.parquet``: the tiles that were left out, row by row, in µm.
+
+    Parameters
+    ----------
+    tiles
+        Each with the box of model px in which it would have owned nuclei.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written.
+    """
+    tiles = sorted(tiles, key=lambda item: (item[0].row, item[0].column))
+    corners = np.array([box.as_tuple() for _, box in tiles], np.float64).reshape(-1, 2, 2)
+    (x0, y0), (x1, y1) = (corners * frame.um_per_px).transpose(1, 2, 0)
+    shapes = shapely.box(x0, y0, x1, y1)
+    metadata = file_metadata(provenance, frame, card)
+    with writing(folder / "skipped.parquet", SKIPPED, metadata, "Polygon") as file:
+        columns = {
+            "row": np.array([tile.row for tile, _ in tiles], np.int32),
+            "column": np.array([tile.column for tile, _ in tiles], np.int32),
+            "slide_id": pa.repeat(provenance.slide_id, len(tiles)),
+            "area_um2": shapely.area(shapes),
+            "geometry": pa.array(shapely.to_wkb(shapes, byte_order=1), pa.binary()),
+        }
+        file.write(columns, (x0, y0, x1, y1))
 
 
 def centres_um(nuclei: Nuclei, frame: Frame) -> tuple[Floats, Floats]:
