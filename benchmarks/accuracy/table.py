@@ -18,7 +18,8 @@ HEAD = """# Accuracy
 Scores on validation splits, by `wsiproc evaluate`: pixels and detection pooled over images; a
 detection counts within 3 µm of the centre of a nucleus' box. Thresholds of post-processing were
 chosen on the same split, nothing else; test splits are not here. In brackets: what the paper
-says, of its own test images. Written by `python benchmarks/accuracy/run.py table`.
+says, of its own test images. Seconds are of one thread on a busy machine. Written by
+`python benchmarks/accuracy/run.py table`.
 """
 
 
