@@ -27,6 +27,8 @@ _QUIET = {
     "distributed.deploy.lost-worker-timeout": "120s",
     "distributed.comm.timeouts.connect": "120s",
     "distributed.admin.tick.limit": "60s",
+    # The scheduler remembers what it did; a night of a thousand slides would show.
+    "distributed.admin.low-level-log-length": 100,
     "distributed.worker.daemon": True,
     # Without a dashboard Dask still listens for HTTP; it finds nothing to serve.
     "distributed.scheduler.http.routes": [],
@@ -166,8 +168,8 @@ def _replace_dead(cluster: LocalCluster, wanted: int) -> None:
     ]
     for name in dead:
         del cluster.workers[name]
-    if dead:
-        cluster.scale(wanted)  # which starts what is specified and not there
+    if len(cluster.workers) < wanted:
+        cluster.scale(wanted)  # starts what is specified and not there, unless it does so already
 
 
 class _Placed(LocalCluster):
