@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 
@@ -158,3 +159,15 @@ def test_a_scheduler_that_wants_certificates_is_not_asked_without(
     one = job(small.path, mask_model, tmp_path, workers=None, scheduler="tls://127.0.0.1:1")
     with pytest.raises(ConfigError, match="DASK_CONFIG"):
         list(run_slides([one], one.execution))
+
+
+@pytest.mark.slow
+def test_workers_that_die_while_they_start_are_no_fault_of_the_slide(
+    job: Callable[..., Job], drawn: DrawnSlide, mask_model: Path, tmp_path: Path
+) -> None:
+    stillborn = job(drawn.path, mask_model, tmp_path / "out", workers=1)
+    with (
+        dask.config.set({"distributed.worker.preload": ["import os; os._exit(1)"]}),
+        pytest.raises(BusyError, match="run again"),
+    ):
+        list(run_slides([stillborn], stillborn.execution))

@@ -40,6 +40,8 @@ _LOCAL: Mapping[str, Any] = {
     "worker_dashboard_address": "127.0.0.1:0",
     "silence_logs": logging.CRITICAL,
     "memory_limit": 0,
+    # Killed at the wrong moment a worker is never heard of; then others are started in its place.
+    "death_timeout": 120,
 }
 """What every cluster of this machine has: no page, no port that others know, no log."""
 
@@ -72,7 +74,7 @@ def crew(execution: Execution, *, many: bool = False) -> AbstractContextManager[
     Raises
     ------
     BusyError
-        If the scheduler elsewhere does not answer.
+        If the scheduler elsewhere does not answer, or a worker dies while it starts.
     ConfigError
         If it wants certificates, and the Dask settings name none.
     """
@@ -126,14 +128,7 @@ def _processes(execution: Execution, *, many: bool) -> Iterator[Crew]:
     at_once = most if many else execution.workers or 1
     with (
         dask.config.set(_QUIET),
-        _Placed(
-            places,
-            n_workers=at_once,
-            threads_per_worker=2 if places else 1,
-            processes=True,
-            security=True,
-            **_LOCAL,
-        ) as cluster,
+        _started(places, at_once) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         # Planning opens its session with the threads that tiles will have, so that it is theirs.
@@ -157,6 +152,21 @@ def _processes(execution: Execution, *, many: bool) -> Iterator[Crew]:
             cluster.loop.add_callback(_replace_dead, cluster, max(wanted, at_once))
 
         yield Crew(client, grow, mend)
+
+
+def _started(places: Sequence[str], workers: int) -> LocalCluster:
+    """The cluster, once each of its `workers` is there."""
+    try:
+        return _Placed(
+            places,
+            n_workers=workers,
+            threads_per_worker=2 if places else 1,
+            processes=True,
+            security=True,
+            **_LOCAL,
+        )
+    except RuntimeError as error:
+        raise BusyError(f"workers cannot be started ({error}); nothing is lost, run again") from None
 
 
 def _replace_dead(cluster: LocalCluster, wanted: int) -> None:
