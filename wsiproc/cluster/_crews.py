@@ -166,7 +166,7 @@ def _started(places: Sequence[str], workers: int) -> LocalCluster:
             **_LOCAL,
         )
     except RuntimeError as error:
-        raise BusyError(f"workers cannot be started ({error}); nothing is lost, run again") from None
+        raise BusyError(f"workers cannot be started ({error}); run again") from None
 
 
 def _replace_dead(cluster: LocalCluster, wanted: int) -> None:
