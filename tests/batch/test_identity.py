@@ -68,6 +68,16 @@ def test_what_was_read_once_is_known_until_the_file_changes(tmp_path: Path) -> N
     assert names(tmp_path / "site.key") == {"s1": slide}
 
 
+def test_a_slide_that_was_never_read_can_be_found_by_its_first_id(tmp_path: Path) -> None:
+    list_, slide = Names(tmp_path / "site.key"), tmp_path / "a.svs"
+    list_.remember(slide, "u1")
+    assert list_.id_of(slide) is None
+    assert list_.fingerprint(slide, STAMP) is None
+    list_.remember(slide, "s1", Seen("print", STAMP))
+    assert list_.id_of(slide) == "s1"
+    assert list_.all() == {"u1": slide, "s1": slide}
+
+
 def test_the_list_is_its_owners_alone_and_grows_only_with_news(tmp_path: Path) -> None:
     list_ = Names(tmp_path / "site.key")
     for _ in range(3):

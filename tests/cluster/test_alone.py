@@ -10,7 +10,7 @@ import pytest
 
 from wsiproc.cluster import _alone
 from wsiproc.cluster._alone import carry_out_alone, where
-from wsiproc.cluster._orders import Order
+from wsiproc.cluster._orders import WHOLE_SLIDE_LIMIT_S, Order, limit_s
 from wsiproc.errors import SlideFormatError, StrangeError, WorkerLostError
 from wsiproc.plan import Job
 from wsiproc.slide import open_slide
@@ -89,3 +89,9 @@ def test_the_place_of_a_bug_lies_in_wsiproc(tmp_path: Path) -> None:
     with pytest.raises(SlideFormatError) as raised:
         open_slide(tmp_path / "nothing.svs")
     assert where(raised.value).startswith("wsiproc/slide/")
+
+
+def test_every_step_has_a_time_limit_and_a_tile_the_one_that_was_set(order: Order) -> None:
+    limits = {what: limit_s(replace(order, what=what)) for what in ("identify", "plan", "finish")}
+    assert set(limits.values()) == {WHOLE_SLIDE_LIMIT_S}
+    assert limit_s(replace(order, what="tile")) == order.job.execution.tile_timeout_s

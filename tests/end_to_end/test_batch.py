@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import tifffile
 
+from wsiproc.batch.records import read_records
 from wsiproc.model import add_model
 from wsiproc.slide._drawn import draw_image, draw_slide
 from wsiproc.store.manifest import read_manifest
@@ -133,6 +134,8 @@ def test_a_night_does_what_can_be_done_and_says_what_keeps_the_rest(hospital: Ho
     code, said = hospital.night(hospital.slides, "--stable-for", "1s")
     assert code == 0
     assert by_state(said) == {"done": 4}
+    assert {record.state for record in read_records(hospital.out)} == {"done"}
+    assert len(hospital.audit("gone")) == 1, "nobody waits for the file that was removed"
 
 
 def test_no_name_of_a_slide_gets_out(hospital: Hospital) -> None:

@@ -141,6 +141,8 @@ class Agenda:
         path = slide.candidate.path
         if not self._wanted(slide):
             return None
+        if self._site.names.id_of(path) is None:
+            self._site.names.remember(path, slide.slide_id)  # so that people can find it
         try:
             look = self._look(path)
         except (NotReadyError, StorageError) as error:

@@ -93,7 +93,8 @@ def _hmac(key: bytes, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A slide as it was once: the digest of its stamp, and its fingerprint and id."""
+    """A slide as it was once: its id, the digest of its stamp, and its fingerprint; the last two
+    empty while nothing of it was read."""
 
     slide_id: str
     stamp: str
@@ -126,10 +127,10 @@ class Names:
     def id_of(self, slide: Path) -> str | None:
         """The id that a file had when it was last read; None if it never was."""
         line = self._line(slide)
-        return None if line is None else line.slide_id
+        return line.slide_id if line is not None and line.fingerprint else None
 
-    def remember(self, slide: Path, slide_id: str, seen: Seen) -> None:
-        """Add what was read of a slide.
+    def remember(self, slide: Path, slide_id: str, seen: Seen | None = None) -> None:
+        """Add what a slide is called, and what was read of it if anything was.
 
         Raises
         ------
@@ -137,10 +138,11 @@ class Names:
             If it cannot be written.
         """
         place = str(slide.absolute())
-        if self._line(slide) == _Line(slide_id, seen.stamp.digest, seen.fingerprint):
+        stamp, fingerprint = (seen.stamp.digest, seen.fingerprint) if seen else ("", "")
+        if self._line(slide) == _Line(slide_id, stamp, fingerprint):
             return
-        facts = {"id": slide_id, "path": place, "stamp": seen.stamp.digest}
-        text = json.dumps(facts | {"fingerprint": seen.fingerprint}) + "\n"
+        facts = {"id": slide_id, "path": place, "stamp": stamp, "fingerprint": fingerprint}
+        text = json.dumps(facts) + "\n"
         with storing("the list of slides beside the site key"):
             handle = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
             try:

@@ -212,6 +212,11 @@ class Ledger:
             write_record(self._out, record)
         self._states[slide.slide_id] = record.state
 
+    def gone(self, slide_id: str) -> None:
+        """A slide that was waiting, or in quarantine, and whose file is there no more."""
+        drop_record(self._out, slide_id)
+        self._log("gone", {"slide": slide_id})
+
     def _settle(self, record: Record, *, new: bool) -> None:
         self._states[record.slide_id] = record.state
         self._settled.add(record.slide_id)

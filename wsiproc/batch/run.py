@@ -127,17 +127,18 @@ def run_batch(
     except OSError as error:
         raise StoreError(f"the output folder cannot be made: {error.strerror}") from None
     ledger = Ledger(out, model.name, model.sha256, tell)
+    site = Site(
+        out=out,
+        model=batch.model,
+        model_sha256=model.sha256,
+        execution=batch.settings.execution,
+        key=site_key(batch.key_file),
+        names=Names(batch.key_file),
+        version=version("wsiproc"),
+    )
     agenda = Agenda(
         candidates,
-        Site(
-            out=out,
-            model=batch.model,
-            model_sha256=model.sha256,
-            execution=batch.settings.execution,
-            key=site_key(batch.key_file),
-            names=Names(batch.key_file),
-            version=version("wsiproc"),
-        ),
+        site,
         batch.wish,
         batch.policy,
         books=ledger,
@@ -154,6 +155,7 @@ def run_batch(
                     agenda.hear(outcome)
                 if not agenda.matched:
                     raise ConfigError("none of the slides has the id that --only names")
+                _forget_removed(ledger, site.names, out)
             code = exit_code(
                 ledger.states, ledger.troubles, one_named=_one_named(batch, candidates)
             )
@@ -161,6 +163,21 @@ def run_batch(
             code, stopped = error.code, str(error)
         night = _close(ledger, agenda, batch, out, code)
     return Report(night, ledger.states, ledger.troubles, stopped)
+
+
+def _forget_removed(ledger: Ledger, names: Names, out: Path) -> None:
+    """Drop records of slides that wait for nothing: somebody has taken their files away.
+
+    A file counts as removed if its folder is there, so that a disk that is not mounted tonight
+    takes nobody's record along.
+    """
+    files = names.all()
+    for record in read_records(out):
+        file = files.get(record.slide_id)
+        if record.state == "done" or record.slide_id in ledger.states or file is None:
+            continue
+        if file.parent.is_dir() and not file.exists():
+            ledger.gone(record.slide_id)
 
 
 def registered_model(name: str) -> Model:

@@ -67,11 +67,9 @@ def carry_out_alone(order: Order, threads: int) -> Result:
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
-        limit = limit_s(order)
-        alarm = threading.Timer((limit or 0) + START_S, child.kill)
+        alarm = threading.Timer(limit_s(order) + START_S, child.kill)
         alarm.daemon = True
-        if limit is not None:
-            alarm.start()
+        alarm.start()
         try:
             child.stdin.write(asked)
             child.stdin.flush()

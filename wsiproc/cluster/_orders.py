@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +13,8 @@ from wsiproc.slide.arrival import Seen, see
 from wsiproc.workbench import Workbench
 
 WHOLE_SLIDE_LIMIT_S = 4 * 3600.0
-"""Reading the whole file for its fingerprint: it may be large and far away."""
+"""Reading a whole file for its fingerprint, or joining and writing all of its nuclei: the file may
+be large, and its disk far away."""
 
 What = Literal["identify", "plan", "tile", "finish"]
 Result = Seen | Opened | TileReceipt | Finished
@@ -55,7 +55,7 @@ def carry_out(order: Order, bench: Workbench) -> Result:
         What the step raises; `NotReadyError` or `StorageError` if it is the `last` try and the
         slide's files are not, or cannot be read as, what they were.
     """
-    with _watched(order, bench):
+    with bench.watched(limit_s(order)):
         try:
             return _step(order, bench)
         except SlideError as error:
@@ -83,15 +83,8 @@ def _tile(order: Order, bench: Workbench, *, leave_out: bool) -> TileReceipt:
     return process_tile(order.job, order.opened, *order.tile, bench, leave_out=leave_out)
 
 
-def _watched(order: Order, bench: Workbench) -> AbstractContextManager[None]:
-    limit = limit_s(order)
-    return nullcontext() if limit is None else bench.watched(limit)
-
-
-def limit_s(order: Order) -> float | None:
-    """How long a step may take before it counts as hung; None for one that always ends."""
-    if order.what == "finish":
-        return None
+def limit_s(order: Order) -> float:
+    """How long a step may take before it counts as hung."""
     return order.job.execution.tile_timeout_s if order.what == "tile" else WHOLE_SLIDE_LIMIT_S
 
 
