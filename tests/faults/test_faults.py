@@ -92,3 +92,8 @@ def test_a_slide_that_kills_its_decoder_is_put_in_quarantine_and_the_others_are_
 @pytest.mark.slow
 def test_killed_workers_keep_no_slide_from_being_done(registered: Scene) -> None:
     many.workers_die(registered, 0, 6)
+
+
+@pytest.mark.slow
+def test_the_driver_does_not_grow_with_the_number_of_slides(registered: Scene) -> None:
+    many.thousand(registered, 0, 30)
