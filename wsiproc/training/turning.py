@@ -87,8 +87,9 @@ def crop_field(
         flat = np.zeros(size * size, raster.dtype)
         flat[inside] = raster[nearest[0], nearest[1]]
         cut.append(flat.reshape(size, size))
-    xy = np.zeros((0, 2)) if points is None else points
-    xy = np.linalg.solve(matrix, (xy - middle).T).T + size / 2
+    given = np.zeros((0, 2)) if points is None else points
+    # The turn is orthogonal: what undoes it is its transpose, times the enlargement.
+    xy = (given - middle) @ turn * scale + size / 2
     if a.litter and rng.random() < a.litter:
         image, free = _littered(image, xy, rng)
         cut = [np.where(free, raster, 0).astype(raster.dtype) for raster in cut]
