@@ -65,12 +65,12 @@ def check(given: argparse.Namespace) -> int:
 
 
 def compared(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Compared]:
-    """All scores that the JSON has, model by model."""
+    """All scores that there were or are, model by model."""
     for name, model in then.items():
         for part in (*PARTS, "detection_as_printed"):
             for key, value in model.get(part, {}).items():
-                if key not in _NO_SCORES:
-                    again = now.get(name, {}).get(part, {}).get(key)
+                again = now.get(name, {}).get(part, {}).get(key)
+                if key not in _NO_SCORES and (value, again) != (None, None):
                     yield Compared(f"{name} {part} {key}", value, again)
 
 

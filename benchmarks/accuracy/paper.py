@@ -80,8 +80,9 @@ class Section:
     tables: Sequence[Table]
 
 
-_MCF_SEGMENTATION = ("mcf", "no-seg", "no-self", "no-syn", "ce", "weig", "unet")
-_MCF_DETECTION = ("mcf", "no-seg", "no-cff", "no-mff", "h1", "mean", "no-gdbp", "unet")
+_MASKS = ("unet", "unet-shipped")
+_MCF_SEGMENTATION = ("mcf", "no-seg", "no-self", "no-syn", "ce", "weig", *_MASKS)
+_MCF_DETECTION = ("mcf", "no-seg", "no-cff", "no-mff", "h1", "mean", "no-gdbp", *_MASKS)
 _NONE_MINED = {"no-seg": "MCF's filters, none mined"}
 
 _MCF = Section(
@@ -240,7 +241,7 @@ _PARTIAL_POINTS = Section(
             "kumar",
             "Segmentation, `partial_points.onnx`",
             "mask",
-            (*POINTS, "unet"),
+            (*POINTS, *_MASKS),
             OUTLINES,
             {
                 "points-5": (0.8951, 0.7540, 0.7015, 0.4941),
@@ -250,7 +251,7 @@ _PARTIAL_POINTS = Section(
                 "points-100": (0.9097, 0.7716, 0.7242, 0.5174),
                 "unet": (0.9194, 0.8100, 0.6763, 0.3919),
             },
-            {"unet": "all masks: `unet`, and the paper's own network"},
+            {"unet": "all masks: `unet` (the paper: its own network)"},
         ),
     ),
 )

@@ -147,7 +147,8 @@ ROWS: Mapping[str, Row] = {
     **MCF,
     **LAIR,
     **POINTS,
-    "unet": Row("unet (all masks)", "unet", model={"tnbc": "unet"}),
+    "unet": Row("`unet`, all masks", "unet", model={"tnbc": "unet"}),
+    "unet-shipped": Row("`unet` as it ships, of other data", "unet", model={"kumar": "unet"}),
 }
 """All of them; `unet` is the supervised line above the others, on `tnbc` the one that ships."""
 
@@ -170,6 +171,7 @@ def plan() -> Iterator[Run]:
         yield Run("kumar", "mcf", seed)
     for dataset in ("tnbc", "kumar"):
         yield Run(dataset, "unet")
+    yield Run("kumar", "unet-shipped")
     for name in ("extended", "no-crf", "voronoi", "cluster", "gaussian", "positives", "full"):
         yield Run("kumar", f"points-10-{name}")
     for number in LABELLED[1:]:
