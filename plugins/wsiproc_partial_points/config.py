@@ -18,7 +18,7 @@ Centre = Literal["best", "head", "mean", "none"]
 class LabelConfig(MethodConfig):
     """Voronoi and cluster labels (sec. IV-A).
 
-    The sizes in the preset ``paper`` are those of the paper's code, which has them in px of 0.25 µm.
+    The preset ``paper`` has the sizes of the paper's code, which are px of 0.25 µm there.
     """
 
     edge_um: float = Field(default=0.5, gt=0)
@@ -124,7 +124,7 @@ class PartialPointsConfig(MethodConfig):
     encoder_weights: Path | None = None
     """File of ImageNet's ResNet-34 with torchvision's names (``resnet34-*.pth``), where there is
     one; else weights begin at random."""
-    detect: Schedule = Schedule(steps=450, check_every=75)
+    detect: Schedule = Schedule(steps=450, check_every=150)
     """The detector's initial training, and each round of self-training; a strategy without rounds
     learns as long as all of these together, unless `restart`."""
     segment: Schedule = Schedule(steps=1500, check_every=150)
@@ -132,8 +132,8 @@ class PartialPointsConfig(MethodConfig):
     refine: Schedule = Schedule(steps=150, lr=2e-4, check_every=50)
     """and with the dense-CRF loss beside them."""
     augmentation: FieldAugmentation = FieldAugmentation()
-    checked: int = Field(default=12, ge=1)
-    """Val images that are looked at during training, spread evenly; thresholds are chosen on all."""
+    checked: int = Field(default=8, ge=1)
+    """Val images that are looked at during training; thresholds are chosen on all."""
     largest_nucleus_um: float = Field(default=25.0, gt=0)
     """Longest nucleus that is outlined whole; longer ones cost halo."""
     windows: tuple[int, ...] = (1280, 512, 1024)
@@ -196,8 +196,16 @@ PRESETS: Mapping[str, PartialPointsConfig] = {
             steps=480, batch=8, crop_px=224, lr=1e-5, weight_decay=1e-4, check_every=120
         ),
         augmentation=FieldAugmentation(
-            stain_gain=0.1, stain_depth=0, stain_turn=0.02, stain_shift=0.02, light=0.05,
-            noise=0, blur_px=0, jpeg=False, litter=0, beyond=0,
+            stain_gain=0.1,
+            stain_depth=0,
+            stain_turn=0.02,
+            stain_shift=0.02,
+            light=0.05,
+            noise=0,
+            blur_px=0,
+            jpeg=False,
+            litter=0,
+            beyond=0,
         ),
         windows=(2048, 1536),
     ),

@@ -7,7 +7,7 @@ pair of pixels in it exactly: with a reach of three standard deviations it lacks
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
@@ -36,8 +36,9 @@ def pairwise_loss(
         ``[n, h, w]`` bool; pixels outside the image are in no pair.
     """
     known = seen.to(torch.float32)
-    total = _Pairs.apply(prob.float() * known, image.float(), known, position, colour, reach)
-    return cast(Tensor, total) / known.sum().clamp(min=1.0)
+    apply = cast(Callable[..., Tensor], _Pairs.apply)
+    total = apply(prob.float() * known, image.float(), known, position, colour, reach)
+    return total / known.sum().clamp(min=1.0)
 
 
 class _Pairs(torch.autograd.Function):

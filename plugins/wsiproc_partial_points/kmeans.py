@@ -1,4 +1,4 @@
-"""k-means by Lloyd's iterations, from several starts by k-means++ (Arthur and Vassilvitskii 2007)."""
+"""k-means by Lloyd's iterations, from several starts by k-means++ (Arthur, Vassilvitskii 2007)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ def kmeans(features: Features, clusters: int, seed: int) -> NDArray[np.int64]:
         centres, spread = _lloyd(sample, _spread_out(sample, clusters, rng))
         if spread < least:
             best, least = centres, spread
-    return _squares(features, best).argmin(1)
+    member: NDArray[np.int64] = _squares(features, best).argmin(1)
+    return member
 
 
 def _spread_out(rows: Features, clusters: int, rng: np.random.Generator) -> Features:
     """Centres to begin with: each as likely as it is far, squared, from those chosen before."""
-    centres = rows[rng.integers(len(rows))][None]
+    centres: Features = rows[rng.integers(len(rows))][None]
     while len(centres) < clusters:
         away = _squares(rows, centres).min(1)
         total = away.sum()
@@ -45,21 +46,20 @@ def _spread_out(rows: Features, clusters: int, rng: np.random.Generator) -> Feat
 
 def _lloyd(rows: Features, centres: Features) -> tuple[Features, float]:
     """Centres that no longer move, and the sum of squares around them."""
+    count = len(centres)
     for _ in range(_ITERATIONS):
         member = _squares(rows, centres).argmin(1)
-        size = np.bincount(member, minlength=len(centres))
-        moved = np.stack(
-            [np.bincount(member, column, minlength=len(centres)) for column in rows.T], 1
-        )
-        moved = np.where(size[:, None] > 0, moved / np.maximum(size, 1)[:, None], centres)
-        if np.allclose(moved, centres, rtol=0, atol=1e-3):
+        size = np.bincount(member, minlength=count)[:, None]
+        sums = np.stack([np.bincount(member, column, minlength=count) for column in rows.T], 1)
+        means: Features = np.where(size > 0, sums / np.maximum(size, 1), centres)
+        if np.allclose(means, centres, rtol=0, atol=1e-3):
             break
-        centres = moved
+        centres = means
     return centres, float(_squares(rows, centres).min(1).sum())
 
 
 def _squares(rows: Features, centres: Features) -> Features:
     """``[n, k]`` squared distances."""
-    return np.maximum(
-        (rows**2).sum(1)[:, None] - 2 * rows @ centres.T + (centres**2).sum(1), 0.0
-    )
+    cross = rows @ centres.T
+    squares: Features = (rows**2).sum(1)[:, None] - 2 * cross + (centres**2).sum(1)
+    return np.maximum(squares, 0.0)

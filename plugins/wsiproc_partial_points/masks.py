@@ -1,4 +1,4 @@
-"""What the detector learns from: extended Gaussian masks, and a background that grows (sec. III)."""
+"""What the detector learns from: extended Gaussian masks, a background that grows (sec. III)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def distance_to(
     row, column = np.mgrid[: shape[0], : shape[1]].reshape(2, -1) + 0.5
     tree = cKDTree(points)
     away, _ = tree.query(np.stack([column, row], 1), distance_upper_bound=furthest)
-    return away.astype(np.float32).reshape(shape)
+    distances: NDArray[np.float32] = away.astype(np.float32).reshape(shape)
+    return distances
 
 
 def gaussian_mask(

@@ -221,7 +221,11 @@ def pixel_statistics(
     total, square, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3).double(), 0
     for image in images:
         values = image.reshape(-1, 3).double() / 127.5 - 1
-        total, square, count = total + values.sum(0), square + (values**2).sum(0), count + len(values)
+        total, square, count = (
+            total + values.sum(0),
+            square + (values**2).sum(0),
+            count + len(values),
+        )
     mean = total / count
     std = (square / count - mean**2).clamp(min=1e-4).sqrt()
     m, s = (tuple(float(v) for v in t) for t in (mean, std))

@@ -54,7 +54,9 @@ def labels_picture(
     )
 
 
-def maps_picture(images: Images, maps: Sequence[NDArray[np.float32]], shown: Sequence[int]) -> Bytes:
+def maps_picture(
+    images: Images, maps: Sequence[NDArray[np.float32]], shown: Sequence[int]
+) -> Bytes:
     """A row an image: itself, and each of its maps ``[c, h, w]``."""
     rows = []
     for i, each in zip(shown, maps, strict=True):

@@ -156,7 +156,9 @@ def weak_labels(
     area = sum(voronoi.size for voronoi, _ in made)
     known = [sum(int((pair[i] != UNKNOWN).sum()) for pair in made) / area for i in (0, 1)]
     nuclei = sum(map(len, points))
-    note = f"{nuclei} points: the Voronoi label knows {known[0]:.0%}, the cluster label {known[1]:.0%}"
+    note = (
+        f"{nuclei} points: the Voronoi label knows {known[0]:.0%}, the cluster label {known[1]:.0%}"
+    )
     inputs.listener(TrainingNote("segment", note))
     keeping.keep_rasters(path, [label for pair in made for label in pair])
     return made

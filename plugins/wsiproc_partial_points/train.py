@@ -116,7 +116,8 @@ def carded(config: PartialPointsConfig, fields: Fields, images: Images, command:
     weights = config.encoder_weights
     if weights is not None:
         command = command.replace(str(weights), weights.name)
-    count, every = sum(map(len, images.given)), sum(len(f.points or ()) for f in images.fields)
+    count = sum(map(len, images.given))
+    every = sum(len(field.points) for field in images.fields if field.points is not None)
     return Card(
         name=NAME,
         method=NAME,
