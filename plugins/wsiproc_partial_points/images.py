@@ -108,7 +108,7 @@ def said(net: nn.Module, pixels: Bytes, *, mirrored: bool = False) -> NDArray[np
     image = torch.from_numpy(around).to(net.mean.device)
     logits = predict(lambda x: net(as_input(x)), image, step=net.step, margin=net.margin)
     prob: NDArray[np.float32] = torch.sigmoid(logits).cpu().numpy()
-    return prob[:, rim : rim + height, rim : rim + width]
+    return np.ascontiguousarray(prob[:, rim : rim + height, rim : rim + width])
 
 
 def stacked(crops: Sequence[Crop]) -> NDArray[np.uint8]:
