@@ -50,6 +50,7 @@ bench: $(ENV)/.dev
 
 # Trains and scores what benchmarks/accuracy/results has no JSON of: hours. Stopped, it goes on.
 #   make accuracy ONLY=crchisto-lair-5        runs whose name begins like this
+#   make accuracy THREADS=1 & make accuracy THREADS=1      two at once, each at its own run
 #   make accuracy-check ROW=crchisto-lair-5-0 scores that run's models again
 DATA    ?= ../shared/data
 RUNS    ?= accuracy-runs

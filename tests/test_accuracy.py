@@ -185,8 +185,20 @@ def test_all_runs_what_has_no_json_and_nothing_else(
     assert done.stat().st_mtime_ns == before
     assert json.loads((results / "tnbc-unet-0.json").read_text())["models"]["unet"]["sha256"]
     assert (results / "RESULTS.md").read_text() == render(results)
+    assert capsys.readouterr().out.count("== ") == 1
     assert run.run_all(given) == 0
-    assert (
-        "== tnbc-unet-0"
-        not in capsys.readouterr().out.rpartition("all there")[0].rpartition("all there")[2]
-    )
+    assert "== " not in capsys.readouterr().out
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "plan", lambda: iter([Run("tnbc", "unet")]))
+    words = ["all", "--data", str(tmp_path), "--runs", str(tmp_path / "runs")]
+    given = run._parser().parse_args([*words, "--results", str(tmp_path / "results")])
+    with run._mine(tmp_path / "runs" / "tnbc-unet-0.lock") as mine:
+        assert mine
+        assert run.run_all(given) == 0
+    assert "== " not in capsys.readouterr().out
+    assert run.run_all(given) == 1, "there is no such data set"
+    assert "failed: tnbc-unet-0" in capsys.readouterr().out

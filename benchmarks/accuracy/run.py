@@ -14,8 +14,11 @@ papers say (`paper.py`).
 from __future__ import annotations
 
 import argparse
+import fcntl
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rows import ROWS, UNLABELLED, Run, plan
@@ -51,21 +54,38 @@ def main() -> int:
 def run_all(given: argparse.Namespace) -> int:
     """Every run of the plan that has no JSON, each in a process of its own; then the table.
 
-    Returns 1 if one of them failed; the others are done all the same.
+    Several may be called at once, with a thread each: a run that another is at is left to it.
+    Returns 1 if a run failed; the others are done all the same.
     """
-    waiting = [run for run in plan() if run.name.startswith(given.only or "")]
-    waiting = [run for run in waiting if not (given.results / f"{run.name}.json").is_file()]
     failed = []
-    for number, run in enumerate(waiting, start=1):
-        print(f"== {run.name}, {number} of {len(waiting)}", flush=True)
-        words = [sys.executable, str(HERE / "run.py"), "row", run.row, *_options(run, given)]
-        done = subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
+    for run in plan():
+        if not run.name.startswith(given.only):
+            continue
+        with _mine(given.runs / f"{run.name}.lock") as mine:
+            if not mine or (given.results / f"{run.name}.json").is_file():
+                continue
+            print(f"== {run.name}", flush=True)
+            words = [sys.executable, str(HERE / "run.py"), "row", run.row, *_options(run, given)]
+            done = subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
         if done.returncode:
             failed.append(run.name)
         else:
             _table(given.results)
-    print(f"failed: {', '.join(failed)}" if failed else "all there")
+    print(f"failed: {', '.join(failed)}" if failed else "nothing is left to run here")
     return 1 if failed else 0
+
+
+@contextmanager
+def _mine(path: Path) -> Iterator[bool]:
+    """Whether nobody else holds the lock; it is let go of when this process ends, however."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _options(run: Run, given: argparse.Namespace) -> list[str]:
