@@ -45,7 +45,7 @@ app.command("info")(info.info)
 app.command("sample")(sample.sample)
 app.command("models")(models.models)
 app.command("methods")(train.methods)
-app.command("train")(train.train)
+app.command("train", cls=train.TrainCommand)(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 

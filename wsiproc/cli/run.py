@@ -15,7 +15,7 @@ import typer
 
 from wsiproc.cli.watching import closing_summary, watching
 from wsiproc.config import read_config
-from wsiproc.errors import ConfigError, InterruptedRunError, TimeLimitError
+from wsiproc.errors import InterruptedRunError, TimeLimitError
 
 
 def run(
@@ -159,20 +159,3 @@ def stoppable(*, warning: signal.Signals | None = None) -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-def parse_settings(pairs: list[str]) -> dict[str, str]:
-    """``["key=value", ...]`` as a dict.
-
-    Raises
-    ------
-    ConfigError
-        If one has no ``=``.
-    """
-    settings = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set wants key=value, not {pair!r}")
-        settings[key] = value
-    return settings

@@ -2,6 +2,8 @@
 
 One call of `fit` is one stage of a training.  A step's batch comes from a generator seeded by
 (seed, step), so that a stage that was killed and gone on with sees the batches it would have seen.
+`drive` is the loop itself, for what learns otherwise than by one loss of one network
+(`wsiproc.training.adversarial`).
 """
 
 from __future__ import annotations
@@ -9,11 +11,11 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -57,6 +59,41 @@ class Stage:
     better: tuple[str, bool] | None
 
 
+class Course(Protocol):
+    """What `drive` has to know of a stage; see `Stage`, which is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def batch(self) -> Callable[[np.random.Generator], Batch]: ...
+    @property
+    def check(self) -> Callable[[nn.Module], Mapping[str, float]]: ...
+    @property
+    def better(self) -> tuple[str, bool] | None: ...
+
+
+class Learner(Protocol):
+    """Who takes the steps of a stage, and what they need beyond the network that is kept."""
+
+    @property
+    def net(self) -> nn.Module:
+        """What is averaged, checked and kept."""
+
+    def learn(
+        self, batch: Mapping[str, Tensor], average: nn.Module, step: int
+    ) -> Mapping[str, float]:
+        """Take one step; `average` is that of the steps before.
+
+        Returns the ``loss``, and whatever else is to be on the curves.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds besides the network and its average."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint, which has what `state` gave."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """The network at its best, and how it got there.
@@ -77,9 +114,18 @@ def fit(
     folder: Path,
     seed: int,
     listener: Callable[[TrainingEvent], None],
+    betas: tuple[float, float] = (0.9, 0.999),
+    rate_of: Callable[[int, Schedule], float] = rate,
     save_seconds: float = 60.0,
 ) -> Fitted:
     """Train `net` (AdamW, one cycle), or go on training it, and return it at its best.
+
+    Parameters
+    ----------
+    betas
+        Of the optimiser.
+    rate_of
+        The rate of a step.
 
     Raises
     ------
@@ -88,47 +134,112 @@ def fit(
     FloatingPointError
         If the loss is no longer finite.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = net.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return drive(
+        _Alone(net, stage, schedule, betas, rate_of),
+        stage,
+        schedule,
+        folder=folder,
+        seed=seed,
+        listener=listener,
+        save_seconds=save_seconds,
+    )
+
+
+def drive(
+    learner: Learner,
+    course: Course,
+    schedule: Schedule,
+    *,
+    folder: Path,
+    seed: int,
+    listener: Callable[[TrainingEvent], None],
+    save_seconds: float = 60.0,
+) -> Fitted:
+    """Let `learner` take all steps of `course`, or those that are left; see `fit`.
+
+    Its networks are on `device` already.
+    """
+    net = learner.net
     average = copy.deepcopy(net).eval()
-    optimiser = torch.optim.AdamW(_groups(net, schedule.weight_decay), lr=schedule.lr)
-    path = folder / f"{stage.name}.pt"
-    state = _restore(path, net, average, optimiser, seed)
+    path = folder / f"{course.name}.pt"
+    state = _restore(path, learner, average, seed)
     step, began, saved = state.step, time.monotonic(), time.monotonic()
     first = step
     if step:
-        listener(TrainingResumed(stage.name, step, schedule.steps))
+        listener(TrainingResumed(course.name, step, schedule.steps))
     while step < schedule.steps:
-        for group in optimiser.param_groups:
-            group["lr"] = rate(step, schedule)
-        arrays = stage.batch(np.random.default_rng((seed, step)))
-        batch = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+        arrays = course.batch(np.random.default_rng((seed, step)))
+        batch = {name: torch.from_numpy(array).to(device()) for name, array in arrays.items()}
         net.train()
-        with _autocast(device):
-            loss = stage.loss(net, batch)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(net.parameters(), schedule.clip)
-        optimiser.step()
+        parts = learner.learn(batch, average, step)
         step += 1
         _blend(average, net, _keep(schedule.ema, step))
-        value = float(loss.detach())
+        value = parts["loss"]
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss of step {step} is {value}: lower the rate")
-        state.losses.append(value)
+        state.losses.append(dict(parts))
         seconds = time.monotonic() - began
         left = seconds / (step - first) * (schedule.steps - step)
-        listener(TrainingStep(stage.name, step, schedule.steps, value, left))
+        listener(TrainingStep(course.name, step, schedule.steps, value, left))
         checked = None
         if step % schedule.check_every == 0 or step == schedule.steps:
-            checked = _check(stage, state, average, step)
+            checked = _check(course, state, average, step)
         if checked or time.monotonic() - saved > save_seconds:
-            _save(path, state, net, average, optimiser, step)
+            _save(path, state, learner, average, step)
             saved = time.monotonic()
         if checked:
             listener(checked)
     average.load_state_dict(state.best)
     return Fitted(average.cpu().eval(), state.best_step, tuple(state.history))
+
+
+def device() -> torch.device:
+    """Where networks learn: the first GPU, where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class _Alone:
+    """One network, one loss: the learner of `fit`."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        stage: Stage,
+        schedule: Schedule,
+        betas: tuple[float, float],
+        rate_of: Callable[[int, Schedule], float],
+    ) -> None:
+        self.net, self.stage, self.schedule, self.rate_of = net, stage, schedule, rate_of
+        self.optimiser = torch.optim.AdamW(groups(net, schedule.weight_decay), betas=betas)
+
+    def learn(
+        self, batch: Mapping[str, Tensor], average: nn.Module, step: int
+    ) -> Mapping[str, float]:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate_of(step, self.schedule)
+        with autocast():
+            loss = self.stage.loss(self.net, batch)
+        descend(loss, [(self.optimiser, self.net)], self.schedule.clip)
+        return {"loss": float(loss.detach())}
+
+    def state(self) -> dict[str, Any]:
+        return {"optimiser": self.optimiser.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def descend(
+    loss: Tensor, learning: Sequence[tuple[torch.optim.Optimizer, nn.Module]], clip: float
+) -> None:
+    """One step down `loss`, with the gradient of each network at most `clip` long."""
+    for optimiser, _ in learning:
+        optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    for optimiser, net in learning:
+        nn.utils.clip_grad_norm_(net.parameters(), clip)
+        optimiser.step()
 
 
 def masked_mean(values: Tensor, known: Tensor) -> Tensor:
@@ -144,62 +255,56 @@ class _State:
     best_step: int
     best_value: float
     history: list[dict[str, float]]
-    losses: list[float]
+    losses: list[dict[str, float]]
 
 
-def _restore(
-    path: Path, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, seed: int
-) -> _State:
+def _restore(path: Path, learner: Learner, average: nn.Module, seed: int) -> _State:
     found = checkpoint.load(path)
     if found is None:
         torch.manual_seed(seed)
         return _State(0, copy.deepcopy(average.state_dict()), 0, math.nan, [], [])
-    net.load_state_dict(found["net"])
+    learner.net.load_state_dict(found["net"])
     average.load_state_dict(found["average"])
-    optimiser.load_state_dict(found["optimiser"])
+    learner.restore(found)
     torch.set_rng_state(found["rng"])
     return _State(**{name: found[name] for name in _State.__slots__})
 
 
-def _save(
-    path: Path,
-    state: _State,
-    net: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-) -> None:
+def _save(path: Path, state: _State, learner: Learner, average: nn.Module, step: int) -> None:
     state.step = step
     checkpoint.save(
         path,
         {
             **{name: getattr(state, name) for name in _State.__slots__},
-            "net": net.state_dict(),
+            **learner.state(),
+            "net": learner.net.state_dict(),
             "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
             "rng": torch.get_rng_state(),
         },
     )
 
 
-def _check(stage: Stage, state: _State, average: nn.Module, step: int) -> TrainingChecked:
+def _check(course: Course, state: _State, average: nn.Module, step: int) -> TrainingChecked:
     with torch.inference_mode():
-        metrics = dict(stage.check(average))
+        metrics = dict(course.check(average))
     value = float(step)
-    if stage.better is not None:
-        name, more = stage.better
+    if course.better is not None:
+        name, more = course.better
         value = metrics[name] if more else -metrics[name]
     best = math.isnan(state.best_value) or value >= state.best_value
     if best:
         state.best, state.best_step = copy.deepcopy(average.state_dict()), step
         state.best_value = value
-    mean = sum(state.losses) / len(state.losses)
+    mean = {
+        name: sum(parts[name] for parts in state.losses) / len(state.losses)
+        for name in state.losses[0]
+    }
     state.losses.clear()
-    state.history.append({"step": float(step), "loss": mean, **metrics})
-    return TrainingChecked(stage.name, step, metrics, best)
+    state.history.append({"step": float(step), **mean, **metrics})
+    return TrainingChecked(course.name, step, metrics, best)
 
 
-def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weights decay; biases and the scales of normalisation don't."""
     parameters = [p for p in net.parameters() if p.requires_grad]
     return [
@@ -222,11 +327,12 @@ def _blend(average: nn.Module, net: nn.Module, keep: float) -> None:
             mean.copy_(new)
 
 
-def _autocast(device: torch.device) -> AbstractContextManager[Any]:
+def autocast() -> AbstractContextManager[Any]:
     """bfloat16 where the hardware multiplies it (1.8 times float32's speed on AVX-512 BF16); on
     other CPUs it is slower than float32."""
-    fast = device.type == "cuda" or any(
+    kind = device().type
+    fast = kind == "cuda" or any(
         getattr(torch.cpu, supported, bool)()
         for supported in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     )
-    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
+    return torch.autocast(kind, torch.bfloat16) if fast else nullcontext()

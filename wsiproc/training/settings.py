@@ -57,6 +57,16 @@ class Augmentation(MethodConfig):
     """Part of the crops on which keratin or ink is drawn, as background."""
 
 
+class FieldAugmentation(Augmentation):
+    """How images with points are changed (`wsiproc.training.turning`).
+
+    Of `scales` the least and the largest count: enlargements are drawn between them.
+    """
+
+    turned: float = Field(default=0.5, ge=0, le=1)
+    """Part of the crops that are turned by any angle; the others are by right angles."""
+
+
 UNCHANGED = Augmentation(
     scales=(1.0,),
     stain_gain=0,
