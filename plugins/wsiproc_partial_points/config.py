@@ -38,9 +38,12 @@ class LabelConfig(MethodConfig):
     """its holes are filled, and it is narrowed by this."""
     clear_um: float = Field(default=2.5, ge=0)
     """Nearer to a point nothing is background."""
+    fit_um: float = Field(default=10.0, gt=0)
+    """Clusters are fitted to pixels no further from a point: where nuclei are few, the others are
+    so many that clusters would follow the distance alone.  Not in the paper, nor are the next."""
     lighter: bool = True
     """Whether the third cluster is background, too, where it is lighter than that: then it is
-    glass or pale tissue and not what lies around nuclei.  Not in the paper, nor is the next."""
+    glass or pale tissue and not what lies around nuclei."""
     far_um: float = Field(default=10.0, gt=0)
     """Further from every point all is background."""
 
@@ -181,7 +184,7 @@ PRESETS: Mapping[str, PartialPointsConfig] = {
         mpp=0.25,
         restart=True,
         detected_by="components",
-        labels=LabelConfig(furthest_um=5.0, narrow_um=1.75, lighter=False, far_um=1000.0),
+        labels=LabelConfig(furthest_um=5.0, narrow_um=1.75, fit_um=1000.0, lighter=False, far_um=1000.0),
         centre="none",
         channels=(64, 128, 256, 512),
         blocks=(3, 4, 6, 3),
