@@ -184,7 +184,9 @@ PRESETS: Mapping[str, PartialPointsConfig] = {
         mpp=0.25,
         restart=True,
         detected_by="components",
-        labels=LabelConfig(furthest_um=5.0, narrow_um=1.75, fit_um=1000.0, lighter=False, far_um=1000.0),
+        labels=LabelConfig(
+            furthest_um=5.0, narrow_um=1.75, fit_um=1000.0, lighter=False, far_um=1000.0
+        ),
         centre="none",
         channels=(64, 128, 256, 512),
         blocks=(3, 4, 6, 3),

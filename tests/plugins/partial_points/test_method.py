@@ -86,7 +86,13 @@ class TestPartialPoints(MethodContract):
 def _tiny(**changes: object) -> PartialPointsConfig:
     steps = Schedule(steps=4, batch=2, crop_px=32, ema=0.5, check_every=4)
     smoke = wsiproc_partial_points.METHOD.presets["smoke"]
-    short = {"detect": steps, "segment": steps, "refine": steps, "channels": (4, 6), "blocks": (1, 1)}
+    short = {
+        "detect": steps,
+        "segment": steps,
+        "refine": steps,
+        "channels": (4, 6),
+        "blocks": (1, 1),
+    }
     return PartialPointsConfig.model_validate({**smoke.model_dump(), **short, **changes})
 
 

@@ -133,7 +133,9 @@ def test_smoothing_fills_holes_and_joins_no_neighbours() -> None:
     shape = (60, 60)
     cell = cells(np.array([[20.5, 30.5], [40.5, 30.5]]), shape)
     row, column = np.mgrid[:60, :60] + 0.5
-    inside = (np.hypot(column - 20.5, row - 30.5) < 9.5) | (np.hypot(column - 40.5, row - 30.5) < 9.5)
+    inside = (np.hypot(column - 20.5, row - 30.5) < 9.5) | (
+        np.hypot(column - 40.5, row - 30.5) < 9.5
+    )
     inside[28:33, 19:22] = False
     config = LabelConfig(widen_um=1.25, narrow_um=2.0)
     out = smoothed(inside, cell, config, MPP)
