@@ -176,7 +176,7 @@ DETECTOR_CHOICES: Mapping[str, tuple[Any, ...]] = {
 }
 """Those of the detector's."""
 
-_SMOKE = Schedule(steps=40, batch=6, crop_px=64, lr=5e-3, ema=0.9, check_every=20)
+_SMOKE = Schedule(steps=120, batch=6, crop_px=64, lr=5e-3, ema=0.95, check_every=60)
 
 PRESETS: Mapping[str, PartialPointsConfig] = {
     "default": PartialPointsConfig(),

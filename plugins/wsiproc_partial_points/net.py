@@ -17,6 +17,9 @@ from torch.nn import functional
 
 from wsiproc.errors import ConfigError
 
+_RARE = -2.0
+"""The first logit everywhere: few pixels are nuclear, and steps need not be spent on that."""
+
 
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions around a shortcut (He et al. 2016, fig. 5 left)."""
@@ -122,6 +125,9 @@ class ResUNet(nn.Module):
             if stem_stride == 1
             else nn.ConvTranspose2d(channels[0], outputs, 2, 2)
         )
+
+        assert isinstance(self.head.bias, nn.Parameter)
+        nn.init.constant_(self.head.bias, _RARE)
 
     @property
     def step(self) -> int:

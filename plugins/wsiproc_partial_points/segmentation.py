@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from wsiproc.card import Card
 from wsiproc.methods import TrainingInputs, TrainingNote
-from wsiproc.training.choose import Judged, measure
+from wsiproc.training.choose import Judged, measure, with_post
 from wsiproc.training.curves import draw_curves
 from wsiproc.training.fields import Field, Fields
 from wsiproc.training.loop import Batch, Stage, fit, masked_mean
@@ -30,6 +30,7 @@ from wsiproc_partial_points.masks import distance_to
 from wsiproc_partial_points.pictures import labels_picture, maps_picture, write_picture
 from wsiproc_partial_points.weak import UNKNOWN, cells, cluster_label, voronoi_label
 
+_LEVELS = (0.3, 0.5)
 _THEIR_MPP = 0.25
 """Of the pixels that the weight of the CRF loss was chosen for."""
 
@@ -56,7 +57,10 @@ class Check:
     smooth_px: int
 
     def __call__(self, net: nn.Module) -> dict[str, float]:
-        """AJI, Dice and F1; F1 alone of points."""
+        """AJI, Dice and F1 at the better of two thresholds; F1 alone of points.
+
+        What lies between the labels is unknown, so where the border falls moves while it learns.
+        """
         judged = []
         for field in self.seen:
             maps = said(net, field.pixels)
@@ -64,7 +68,8 @@ class Check:
             judged.append(
                 Judged({"prob": maps[:1], "centre": centre[None]}, field.mpp, field.truth())
             )
-        scores = measure(self.card, judged)
+        tried = (measure(with_post(self.card, {"threshold": t}), judged) for t in _LEVELS)
+        scores = max(tried, key=lambda scores: float(np.nan_to_num(scores[self.by[0]])))
         return {name: scores[name] for name in ("aji", "dice", "f1") if name in scores}
 
 
