@@ -127,10 +127,10 @@ class PartialPointsConfig(MethodConfig):
     encoder_weights: Path | None = None
     """File of ImageNet's ResNet-34 with torchvision's names (``resnet34-*.pth``), where there is
     one; else weights begin at random."""
-    detect: Schedule = Schedule(steps=450, check_every=150)
+    detect: Schedule = Schedule(steps=400, check_every=100)
     """The detector's initial training, and each round of self-training; a strategy without rounds
     learns as long as all of these together, unless `restart`."""
-    segment: Schedule = Schedule(steps=1500, check_every=150)
+    segment: Schedule = Schedule(steps=2000, check_every=200)
     """The segmenter's training on both labels,"""
     refine: Schedule = Schedule(steps=150, lr=2e-4, check_every=50)
     """and with the dense-CRF loss beside them."""

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from wsiproc.errors import ConfigError
 
-_RARE = -2.0
+_RARE = -1.0
 """The first logit everywhere: few pixels are nuclear, and steps need not be spent on that."""
 
 
