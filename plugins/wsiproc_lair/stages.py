@@ -85,7 +85,8 @@ def joining(
     def loss(players: Players, tensors: Mapping[str, Tensor], step: int) -> tuple[Parts, Parts]:
         risen = min(1.0, (step + 1) / max(1.0, config.ramp * schedule.steps))
         det = _from_points(players.net, tensors, config)
-        parts, made = {"loss_points": det}, {}
+        parts: Parts = {"loss_points": det}
+        made: Parts = {}
         more = det.new_zeros(())
         if config.strategy == "self_training":
             logits = players.net(as_input(tensors["unlabelled"]))
@@ -162,7 +163,7 @@ def reconstructed(
 def paint(
     net: nn.Module, partner: nn.Module, image: Tensor, config: LAIRConfig
 ) -> tuple[Tensor, Tensor]:
-    """Probabilities ``[n, 1, h, w]`` of an image, and what is painted from them, ``[n, 3, h, w]``."""
+    """Probabilities ``[n, 1, h, w]`` of an image, and what is painted, ``[n, 3, h, w]``."""
     assert isinstance(net, Detector)
     levels = net.encoded(image)
     prob = torch.sigmoid(net.decoded(levels).float())
