@@ -161,7 +161,7 @@ class PartialPointsConfig(MethodConfig):
 
 
 CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "threshold": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7),
+    "threshold": (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7),
     "seed_radius_um": (1.5, 2.0, 2.5, 3.0, 3.5, 4.0),
     "seed_threshold": (0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
     "levels": ((), (0.5,), (0.6, 0.3), (0.4, 0.2), (0.8, 0.65, 0.5, 0.35, 0.2)),

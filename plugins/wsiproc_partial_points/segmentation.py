@@ -24,13 +24,23 @@ from wsiproc.training.settings import Schedule
 from wsiproc_partial_points import keeping
 from wsiproc_partial_points.config import PartialPointsConfig
 from wsiproc_partial_points.crf import pairwise_loss
-from wsiproc_partial_points.images import Bytes, Images, Points, draw_crops, said, spread, stacked
+from wsiproc_partial_points.images import (
+    Bytes,
+    Images,
+    Points,
+    draw_crops,
+    looked_at,
+    outlined,
+    said,
+    spread,
+    stacked,
+)
 from wsiproc_partial_points.losses import cross_entropy
 from wsiproc_partial_points.masks import distance_to
 from wsiproc_partial_points.pictures import labels_picture, maps_picture, write_picture
 from wsiproc_partial_points.weak import UNKNOWN, cells, cluster_label, voronoi_label
 
-_LEVELS = (0.3, 0.5)
+_LEVELS = (0.25, 0.4)
 _THEIR_MPP = 0.25
 """Of the pixels that the weight of the CRF loss was chosen for."""
 
@@ -75,10 +85,9 @@ class Check:
 
 def checking(fields: Fields, card: Card, config: PartialPointsConfig) -> Check:
     """Of at most ``config.checked`` val images."""
-    has_outlines = any(field.sample.label_kind == "instances" for field in fields.check)
-    seen = tuple(fields.check[i] for i in spread(fields.check, config.checked))
+    seen = tuple(looked_at(fields.check, config.checked))
     edge = config.centre_um if outputs(config) > 1 else config.mean_um
-    by = ("aji", "f1") if has_outlines else ("f1",)
+    by = ("aji", "f1") if outlined(seen) else ("f1",)
     return Check(seen, by, card, odd(edge / config.mpp))
 
 
@@ -130,7 +139,7 @@ def learn_segmenter(
         later = ({**row, "step": row["step"] + config.segment.steps} for row in fitted.history)
         history += later
     draw_curves(history, folder / "curves.png", int(history[-1]["step"]))
-    shown = spread(images.fields, 5)
+    shown = spread(range(len(images.fields)), 5)
     maps = [said(fitted.net, images.fields[i].pixels, mirrored=True) for i in shown]
     write_picture(folder / "segmented.png", maps_picture(images, maps, shown))
     return fitted.net
