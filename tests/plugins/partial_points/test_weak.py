@@ -113,7 +113,7 @@ def test_a_third_cluster_that_is_lighter_than_the_background_belongs_to_it() -> 
     pixels[np.hypot(column - 40, row - 30) < 7] = (70, 40, 120)
     cell = cells(np.array([[40.5, 30.5]]), (60, 60))
     glass = (np.hypot(column - 40, row - 30) > 9) & (np.hypot(column - 40, row - 30) < 15)
-    far = {"far_um": 1000.0}
+    far = {"far_um": 1000.0, "fit_um": 1000.0}
     taken = cluster_label(pixels, cell, LabelConfig(**far), MPP, seed=0)
     left = cluster_label(pixels, cell, LabelConfig(**far, lighter=False), MPP, seed=0)
     assert (taken[glass] == BACKGROUND).all()
