@@ -38,9 +38,12 @@ class LabelConfig(MethodConfig):
     """its holes are filled, and it is narrowed by this."""
     clear_um: float = Field(default=2.5, ge=0)
     """Nearer to a point nothing is background."""
+    fit_um: float = Field(default=10.0, gt=0)
+    """Clusters are fitted to pixels no further from a point: where nuclei are few, the others are
+    so many that clusters would follow the distance alone.  Not in the paper, nor are the next."""
     lighter: bool = True
     """Whether the third cluster is background, too, where it is lighter than that: then it is
-    glass or pale tissue and not what lies around nuclei.  Not in the paper, nor is the next."""
+    glass or pale tissue and not what lies around nuclei."""
     far_um: float = Field(default=10.0, gt=0)
     """Further from every point all is background."""
 
@@ -124,10 +127,10 @@ class PartialPointsConfig(MethodConfig):
     encoder_weights: Path | None = None
     """File of ImageNet's ResNet-34 with torchvision's names (``resnet34-*.pth``), where there is
     one; else weights begin at random."""
-    detect: Schedule = Schedule(steps=450, check_every=150)
+    detect: Schedule = Schedule(steps=400, check_every=100)
     """The detector's initial training, and each round of self-training; a strategy without rounds
     learns as long as all of these together, unless `restart`."""
-    segment: Schedule = Schedule(steps=1500, check_every=150)
+    segment: Schedule = Schedule(steps=2000, check_every=200)
     """The segmenter's training on both labels,"""
     refine: Schedule = Schedule(steps=150, lr=2e-4, check_every=50)
     """and with the dense-CRF loss beside them."""
@@ -158,7 +161,7 @@ class PartialPointsConfig(MethodConfig):
 
 
 CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "threshold": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7),
+    "threshold": (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7),
     "seed_radius_um": (1.5, 2.0, 2.5, 3.0, 3.5, 4.0),
     "seed_threshold": (0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
     "levels": ((), (0.5,), (0.6, 0.3), (0.4, 0.2), (0.8, 0.65, 0.5, 0.35, 0.2)),
@@ -173,7 +176,7 @@ DETECTOR_CHOICES: Mapping[str, tuple[Any, ...]] = {
 }
 """Those of the detector's."""
 
-_SMOKE = Schedule(steps=40, batch=6, crop_px=64, lr=5e-3, ema=0.9, check_every=20)
+_SMOKE = Schedule(steps=120, batch=6, crop_px=64, lr=5e-3, ema=0.95, check_every=60)
 
 PRESETS: Mapping[str, PartialPointsConfig] = {
     "default": PartialPointsConfig(),
@@ -181,7 +184,9 @@ PRESETS: Mapping[str, PartialPointsConfig] = {
         mpp=0.25,
         restart=True,
         detected_by="components",
-        labels=LabelConfig(furthest_um=5.0, narrow_um=1.75, lighter=False, far_um=1000.0),
+        labels=LabelConfig(
+            furthest_um=5.0, narrow_um=1.75, fit_um=1000.0, lighter=False, far_um=1000.0
+        ),
         centre="none",
         channels=(64, 128, 256, 512),
         blocks=(3, 4, 6, 3),

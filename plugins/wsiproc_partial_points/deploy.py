@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -12,7 +14,7 @@ from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.training.choose import Judged, choose
 from wsiproc.training.deliver import deliver
 from wsiproc.training.export import Deployed, Head
-from wsiproc.training.fields import Fields
+from wsiproc.training.fields import Field, Fields
 from wsiproc_partial_points.config import (
     CHOICES,
     DETECTOR_CHOICES,
@@ -20,6 +22,7 @@ from wsiproc_partial_points.config import (
     Centre,
     PartialPointsConfig,
 )
+from wsiproc_partial_points.images import looked_at, outlined
 from wsiproc_partial_points.net import exact_margin
 from wsiproc_partial_points.segmentation import odd
 
@@ -31,7 +34,7 @@ def deliver_detector(net: nn.Module, card: Card, fields: Fields, inputs: Trainin
         deployed,
         card,
         inputs,
-        judged=judged(deployed, card, fields),
+        judged=judged(deployed, card, fields.check),
         choices=DETECTOR_CHOICES,
         by=("f1",),
         tissue=fields.check[0].pixels,
@@ -45,27 +48,50 @@ def deliver_segmenter(
 
     By the mean of AJI and F1 where val has outlines; else by F1, and what points can't tell stays.
     """
-    has_outlines = any(field.sample.label_kind == "instances" for field in fields.check)
-    by = ("aji", "f1") if has_outlines else ("f1",)
-    choices = {k: v for k, v in CHOICES.items() if has_outlines or k not in UNSEEN}
-    ways: tuple[Centre, ...] = ("head", "mean", "none")
+    by = ("aji", "f1") if outlined(fields.check) else ("f1",)
+    way, card = best_way(net, card, fields, config, inputs, by)
+    deployed, card = separated(net, card, way, config)
+    return deliver(
+        deployed,
+        card,
+        inputs,
+        judged=judged(deployed, card, fields.check),
+        choices=tried(way, by),
+        by=by,
+        tissue=fields.check[0].pixels,
+    )
+
+
+def best_way(
+    net: nn.Module,
+    card: Card,
+    fields: Fields,
+    config: PartialPointsConfig,
+    inputs: TrainingInputs,
+    by: tuple[str, ...],
+) -> tuple[Centre, Card]:
+    """What separates nuclei best on some val images, and a card with constants to begin with."""
     if config.centre != "best":
-        ways = (config.centre,)
-    found = []
-    for way in ways:
+        return config.centre, card
+    found: list[tuple[float, Centre, Card]] = []
+    for way in ("head", "mean", "none"):
         deployed, about = separated(net, card, way, config)
-        seen = judged(deployed, about, fields)
-        tried = dict(choices)
-        if way == "none":
-            tried = {k: v for k, v in tried.items() if k not in ("seed_threshold", "levels")}
-        chosen, scores = choose(about, seen, tried, by=by)
-        mean = float(np.mean([scores[name] for name in by]))
+        seen = judged(deployed, about, looked_at(fields.check, config.checked))
+        chosen, scores = choose(about, seen, tried(way, by), by=by, rounds=1)
         said = ", ".join(f"{name} {scores[name]:.3f}" for name in by)
         inputs.listener(TrainingNote("export", f"nuclei separated by {way}: {said}"))
-        found.append((mean, deployed, chosen, seen))
-    _, deployed, chosen, seen = max(found, key=lambda each: each[0])
-    tissue = fields.check[0].pixels
-    return deliver(deployed, chosen, inputs, judged=seen, choices={}, by=by, tissue=tissue)
+        found.append((float(np.mean([scores[name] for name in by])), way, chosen))
+    _, best, chosen = max(found, key=lambda each: each[0])
+    return best, chosen
+
+
+def tried(way: Centre, by: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
+    """The constants to choose: not those that points can't tell, nor those that don't matter."""
+    left = {
+        *(() if "aji" in by else UNSEEN),
+        *(("seed_threshold", "levels") if way == "none" else ()),
+    }
+    return {name: values for name, values in CHOICES.items() if name not in left}
 
 
 def separated(
@@ -83,13 +109,13 @@ def separated(
     return Deployed(net, heads).eval(), card.model_copy(update={"margin": margin})
 
 
-def judged(deployed: Deployed, card: Card, fields: Fields) -> list[Judged]:
-    """What a graph says of all val images."""
+def judged(deployed: Deployed, card: Card, fields: Sequence[Field]) -> list[Judged]:
+    """What a graph says of images."""
     return [
         Judged(
             deployed.maps(field.pixels, step=card.step, margin=card.margin),
             field.mpp,
             field.truth(),
         )
-        for field in fields.check
+        for field in fields
     ]

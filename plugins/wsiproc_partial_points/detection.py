@@ -31,8 +31,8 @@ from wsiproc_partial_points.images import (
     Points,
     draw_crops,
     joined,
+    looked_at,
     said,
-    spread,
     stacked,
 )
 from wsiproc_partial_points.losses import weighted_squares
@@ -140,7 +140,7 @@ def checking(
     def best(net: nn.Module) -> dict[str, float]:
         seen = [
             Judged({"prob": said(net, field.pixels)[:1]}, field.mpp, field.truth())
-            for field in (check[i] for i in spread(check, config.checked))
+            for field in looked_at(check, config.checked)
         ]
         return max((measure(each, seen) for each in cards), key=lambda scores: scores["f1"])
 

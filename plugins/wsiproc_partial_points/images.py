@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from wsiproc.training.settings import FieldAugmentation, Schedule
 from wsiproc.training.turning import Crop, crop_field
 from wsiproc_partial_points.net import ResUNet
 
+T = TypeVar("T")
 Points = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 
@@ -116,7 +118,20 @@ def stacked(crops: Sequence[Crop]) -> NDArray[np.uint8]:
     return np.stack([crop.pixels for crop in crops])
 
 
-def spread(items: Sequence[Field], count: int) -> list[int]:
-    """Indices of at most `count` of them, evenly."""
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` of them, evenly."""
     count = min(count, len(items))
-    return [round(i) for i in np.linspace(0, len(items) - 1, count)]
+    return [items[round(i)] for i in np.linspace(0, len(items) - 1, count)]
+
+
+def outlined(fields: Sequence[Field]) -> list[Field]:
+    """Those that have instances."""
+    return [field for field in fields if field.sample.label_kind == "instances"]
+
+
+def looked_at(check: Sequence[Field], count: int) -> list[Field]:
+    """At most `count` val images, at least half of them outlined ones, if there are so many."""
+    drawn = outlined(check)
+    dotted = [field for field in check if field not in drawn]
+    first = spread(drawn, max((count + 1) // 2, count - len(dotted)))
+    return first + spread(dotted, count - len(first))

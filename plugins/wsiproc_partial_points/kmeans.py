@@ -9,7 +9,9 @@ Features = NDArray[np.float64]
 _STARTS, _ITERATIONS, _SAMPLE = 5, 60, 12_000
 
 
-def kmeans(features: Features, clusters: int, seed: int) -> NDArray[np.int64]:
+def kmeans(
+    features: Features, clusters: int, seed: int, *, fitted: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
     """The cluster ``[n]`` of each row of `features` ``[n, d]``.
 
     Centres are those of a sample of the rows, of the start with the least sum of squares; then
@@ -19,11 +21,13 @@ def kmeans(features: Features, clusters: int, seed: int) -> NDArray[np.int64]:
     ----------
     seed
         Of the sample and of the starts.
+    fitted
+        ``[n]``: the rows that the sample is drawn from; None: all.
     """
     rng = np.random.default_rng(seed)
-    sample = features
-    if len(features) > _SAMPLE:
-        sample = features[rng.choice(len(features), _SAMPLE, replace=False)]
+    sample = features if fitted is None else features[fitted]
+    if len(sample) > _SAMPLE:
+        sample = sample[rng.choice(len(sample), _SAMPLE, replace=False)]
     best, least = sample[:clusters], np.inf
     for _ in range(_STARTS):
         centres, spread = _lloyd(sample, _spread_out(sample, clusters, rng))

@@ -32,7 +32,7 @@ def background_picture(
         r1 in px.
     """
     rows = []
-    for i in spread(images.fields, _SHOWN):
+    for i in spread(range(len(images.fields)), _SHOWN):
         mask = gaussian_mask(images.given[i], unknown[i].shape, radius)
         shade = np.where(mask > 0, mask, 0)[..., None] * LABELS[1]
         dark = (mask >= 0) | (unknown[i] == 0)
@@ -49,7 +49,7 @@ def labels_picture(
     return laid_out(
         [
             [with_points(images, i, points[i]), *(enlarged(LABELS[label]) for label in labels[i])]
-            for i in spread(images.fields, _SHOWN)
+            for i in spread(range(len(images.fields)), _SHOWN)
         ]
     )
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from wsiproc.card import Card
 from wsiproc.methods import TrainingInputs, TrainingNote
-from wsiproc.training.choose import Judged, measure
+from wsiproc.training.choose import Judged, measure, with_post
 from wsiproc.training.curves import draw_curves
 from wsiproc.training.fields import Field, Fields
 from wsiproc.training.loop import Batch, Stage, fit, masked_mean
@@ -24,12 +24,23 @@ from wsiproc.training.settings import Schedule
 from wsiproc_partial_points import keeping
 from wsiproc_partial_points.config import PartialPointsConfig
 from wsiproc_partial_points.crf import pairwise_loss
-from wsiproc_partial_points.images import Bytes, Images, Points, draw_crops, said, spread, stacked
+from wsiproc_partial_points.images import (
+    Bytes,
+    Images,
+    Points,
+    draw_crops,
+    looked_at,
+    outlined,
+    said,
+    spread,
+    stacked,
+)
 from wsiproc_partial_points.losses import cross_entropy
 from wsiproc_partial_points.masks import distance_to
 from wsiproc_partial_points.pictures import labels_picture, maps_picture, write_picture
 from wsiproc_partial_points.weak import UNKNOWN, cells, cluster_label, voronoi_label
 
+_LEVELS = (0.25, 0.4)
 _THEIR_MPP = 0.25
 """Of the pixels that the weight of the CRF loss was chosen for."""
 
@@ -56,7 +67,10 @@ class Check:
     smooth_px: int
 
     def __call__(self, net: nn.Module) -> dict[str, float]:
-        """AJI, Dice and F1; F1 alone of points."""
+        """AJI, Dice and F1 at the better of two thresholds; F1 alone of points.
+
+        What lies between the labels is unknown, so where the border falls moves while it learns.
+        """
         judged = []
         for field in self.seen:
             maps = said(net, field.pixels)
@@ -64,16 +78,16 @@ class Check:
             judged.append(
                 Judged({"prob": maps[:1], "centre": centre[None]}, field.mpp, field.truth())
             )
-        scores = measure(self.card, judged)
+        tried = (measure(with_post(self.card, {"threshold": t}), judged) for t in _LEVELS)
+        scores = max(tried, key=lambda scores: float(np.nan_to_num(scores[self.by[0]])))
         return {name: scores[name] for name in ("aji", "dice", "f1") if name in scores}
 
 
 def checking(fields: Fields, card: Card, config: PartialPointsConfig) -> Check:
     """Of at most ``config.checked`` val images."""
-    has_outlines = any(field.sample.label_kind == "instances" for field in fields.check)
-    seen = tuple(fields.check[i] for i in spread(fields.check, config.checked))
+    seen = tuple(looked_at(fields.check, config.checked))
     edge = config.centre_um if outputs(config) > 1 else config.mean_um
-    by = ("aji", "f1") if has_outlines else ("f1",)
+    by = ("aji", "f1") if outlined(seen) else ("f1",)
     return Check(seen, by, card, odd(edge / config.mpp))
 
 
@@ -125,7 +139,7 @@ def learn_segmenter(
         later = ({**row, "step": row["step"] + config.segment.steps} for row in fitted.history)
         history += later
     draw_curves(history, folder / "curves.png", int(history[-1]["step"]))
-    shown = spread(images.fields, 5)
+    shown = spread(range(len(images.fields)), 5)
     maps = [said(fitted.net, images.fields[i].pixels, mirrored=True) for i in shown]
     write_picture(folder / "segmented.png", maps_picture(images, maps, shown))
     return fitted.net

@@ -104,7 +104,8 @@ def cluster_label(
         return label
     near = np.minimum(cell.away * mpp, config.furthest_um) * (20 / config.furthest_um)
     features = np.concatenate([near[..., None], pixels / 10.0], -1).reshape(-1, 4)
-    member = kmeans(features, 3, seed).reshape(label.shape)
+    close = cell.away.ravel() <= config.fit_um / mpp
+    member = kmeans(features, 3, seed, fitted=close).reshape(label.shape)
     nucleus, empty = roles(member, cell.away == 0, cell.away <= config.around_um / mpp)
     dark = -np.log((pixels[..., _RED].astype(np.float64) + 1) / 256)
     if nucleus == empty or not dark[member == nucleus].mean() > dark[member == empty].mean():

@@ -70,9 +70,7 @@ def test_a_border_costs_least_where_the_colour_changes() -> None:
         prob = torch.zeros(1, 16, 16)
         prob[..., border:] = 1
         seen = torch.ones(1, 16, 16, dtype=torch.bool)
-        losses.append(
-            pairwise_loss(prob, image, position=2, colour=0.2, reach=6, seen=seen).item()
-        )
+        losses.append(pairwise_loss(prob, image, position=2, colour=0.2, reach=6, seen=seen).item())
     assert losses[1] < 0.1 * min(losses[0], losses[2])
 
 

@@ -25,6 +25,7 @@ from wsiproc.slide._drawn_dataset import drawn_dataset  # noqa: E402
 from wsiproc.testing.methods import MethodContract  # noqa: E402
 from wsiproc.training.settings import Schedule  # noqa: E402
 from wsiproc_partial_points.config import PartialPointsConfig  # noqa: E402
+from wsiproc_partial_points.train import THRESHOLD  # noqa: E402
 
 Trained = tuple[tuple[Path, ...], list[TrainingEvent], TrainingInputs]
 
@@ -86,13 +87,19 @@ class TestPartialPoints(MethodContract):
 def _tiny(**changes: object) -> PartialPointsConfig:
     steps = Schedule(steps=4, batch=2, crop_px=32, ema=0.5, check_every=4)
     smoke = wsiproc_partial_points.METHOD.presets["smoke"]
-    short = {"detect": steps, "segment": steps, "refine": steps, "channels": (4, 6), "blocks": (1, 1)}
+    short = {
+        "detect": steps,
+        "segment": steps,
+        "refine": steps,
+        "channels": (4, 6),
+        "blocks": (1, 1),
+    }
     return PartialPointsConfig.model_validate({**smoke.model_dump(), **short, **changes})
 
 
-def _points_only(folder: Path) -> Path:
+def _points_only(folder: Path, val: int = 1) -> Path:
     """The same drawings with points for labels."""
-    data = drawn_dataset(folder, train=2, val=1, size=128)
+    data = drawn_dataset(folder, train=2, val=val, size=128)
     (data / "points").mkdir()
     for sample in read_dataset(data).samples:
         rows = "".join(f"{x - 0.5},{y - 0.5},1\n" for x, y in box_centres(sample.instances()))
@@ -104,20 +111,20 @@ def _points_only(folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "switch",
+    ("switch", "again"),
     [
-        {"detection": "extended"},
-        {"detection": "gaussian"},
-        {"detection": "positives"},
-        {"detection": "full"},
-        {"fraction": 1.0},
-        {"alpha": 0.0, "crf": {"on": False}, "centre": "none"},
-        {"alpha": 1.0, "centre": "mean", "restart": True, "detected_by": "components"},
+        ({"detection": "extended"}, False),
+        ({"detection": "gaussian"}, False),
+        ({"detection": "positives"}, True),
+        ({"detection": "full"}, False),
+        ({"fraction": 1.0}, False),
+        ({"alpha": 0.0, "crf": {"on": False}, "centre": "none", "rounds": 0}, False),
+        ({"alpha": 1.0, "centre": "mean", "restart": True, "detected_by": "components"}, True),
     ],
     ids=str,
 )
 def test_every_row_of_tables_1_and_3_and_of_figure_6_can_be_trained(
-    tmp_path: Path, switch: dict[str, object]
+    tmp_path: Path, switch: dict[str, object], again: bool
 ) -> None:
     data = drawn_dataset(tmp_path / "drawn", train=2, val=1, size=128)
     events: list[TrainingEvent] = []
@@ -126,9 +133,8 @@ def test_every_row_of_tables_1_and_3_and_of_figure_6_can_be_trained(
     files = wsiproc_partial_points.METHOD.train(config, inputs)
     assert all(file.is_file() for file in files)
     stages = {event.stage for event in events if isinstance(event, TrainingStep)}
-    rounds = config.detection == "positives" or "restart" in switch
-    wanted = {"detect-0", "segment"} | ({"detect-1"} if rounds else set())
-    assert stages == wanted | ({"refine"} if config.crf.on else set())
+    detector = {"detect-0", "detect-1"} if again else {"detect-0"}
+    assert stages == detector | {"segment"} | ({"refine"} if config.crf.on else set())
 
 
 @pytest.mark.slow
@@ -138,7 +144,7 @@ def test_of_data_with_points_alone_detection_chooses_and_thresholds_stay(tmp_pat
     segmenter, _ = wsiproc_partial_points.METHOD.train(_tiny(), inputs)
     card = load_model(str(segmenter)).card
     assert set(card.metrics) == {f"drawn/val/{name}" for name in ("f1", "precision", "recall")}
-    assert card.post.threshold == 0.5
+    assert card.post.threshold == THRESHOLD
 
 
 @pytest.mark.slow
@@ -196,6 +202,21 @@ def test_each_data_set_gives_as_many_crops(tmp_path: Path) -> None:
     fields = look(TrainingInputs((small, large), tmp_path / "out"), to_mpp=0.5)
     share = given(fields, 1.0, seed=0).share
     np.testing.assert_allclose(share, [1 / 2, 1 / 6, 1 / 6, 1 / 6])
+
+
+def test_of_outlined_and_dotted_val_images_both_are_looked_at(tmp_path: Path) -> None:
+    from wsiproc.training.fields import look
+    from wsiproc_partial_points.images import looked_at
+
+    outlined = drawn_dataset(tmp_path / "outlined", train=1, val=1, size=96)
+    toml = outlined / "dataset.toml"
+    toml.write_text(toml.read_text().replace('"drawn"', '"outlined"'))
+    dotted = _points_only(tmp_path / "dotted", val=9)
+    check = look(TrainingInputs((dotted, outlined), tmp_path / "out"), to_mpp=0.5).check
+    for count in (1, 2, 4, 20):
+        kinds = [field.sample.label_kind for field in looked_at(check, count)]
+        assert len(kinds) == min(count, 10)
+        assert kinds.count("instances") == 1
 
 
 def test_only_detections_away_from_given_points_are_added() -> None:

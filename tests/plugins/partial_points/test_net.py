@@ -47,11 +47,15 @@ def test_the_papers_encoder_is_resnet_34() -> None:
 
 
 def test_a_file_of_weights_is_taken_without_its_classifier(tmp_path: Path) -> None:
-    given = {name: torch.randn_like(v.float()) for name, v in _resnet34().encoder.state_dict().items()}
+    given = {
+        name: torch.randn_like(v.float()) for name, v in _resnet34().encoder.state_dict().items()
+    }
     torch.save({**given, "fc.weight": torch.zeros(1000, 512)}, tmp_path / "resnet34.pth")
     net = _resnet34()
     load_encoder(net, tmp_path / "resnet34.pth")
-    assert torch.equal(net.encoder.state_dict()["layer3.4.conv1.weight"], given["layer3.4.conv1.weight"])
+    assert torch.equal(
+        net.encoder.state_dict()["layer3.4.conv1.weight"], given["layer3.4.conv1.weight"]
+    )
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
@@ -93,7 +97,10 @@ def test_the_margins_of_the_presets_fit_their_windows() -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 def test_what_comes_out_is_as_large_as_what_goes_in(stride: int) -> None:
     net = _net((4, 6), (1, 1), stride)
-    assert net(torch.zeros(1, 3, 3 * net.step, 2 * net.step)).shape[2:] == (3 * net.step, 2 * net.step)
+    assert net(torch.zeros(1, 3, 3 * net.step, 2 * net.step)).shape[2:] == (
+        3 * net.step,
+        2 * net.step,
+    )
 
 
 def test_images_are_brought_to_mean_0_and_deviation_1_inside_the_network() -> None:

@@ -113,7 +113,7 @@ def test_a_third_cluster_that_is_lighter_than_the_background_belongs_to_it() -> 
     pixels[np.hypot(column - 40, row - 30) < 7] = (70, 40, 120)
     cell = cells(np.array([[40.5, 30.5]]), (60, 60))
     glass = (np.hypot(column - 40, row - 30) > 9) & (np.hypot(column - 40, row - 30) < 15)
-    far = {"far_um": 1000.0}
+    far = {"far_um": 1000.0, "fit_um": 1000.0}
     taken = cluster_label(pixels, cell, LabelConfig(**far), MPP, seed=0)
     left = cluster_label(pixels, cell, LabelConfig(**far, lighter=False), MPP, seed=0)
     assert (taken[glass] == BACKGROUND).all()
@@ -133,7 +133,9 @@ def test_smoothing_fills_holes_and_joins_no_neighbours() -> None:
     shape = (60, 60)
     cell = cells(np.array([[20.5, 30.5], [40.5, 30.5]]), shape)
     row, column = np.mgrid[:60, :60] + 0.5
-    inside = (np.hypot(column - 20.5, row - 30.5) < 9.5) | (np.hypot(column - 40.5, row - 30.5) < 9.5)
+    inside = (np.hypot(column - 20.5, row - 30.5) < 9.5) | (
+        np.hypot(column - 40.5, row - 30.5) < 9.5
+    )
     inside[28:33, 19:22] = False
     config = LabelConfig(widen_um=1.25, narrow_um=2.0)
     out = smoothed(inside, cell, config, MPP)
