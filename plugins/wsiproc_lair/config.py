@@ -105,8 +105,8 @@ class LAIRConfig(MethodConfig):
 
 
 CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "radius_um": (2.0, 2.5, 3.0, 3.5, 4.0, 4.5),
-    "threshold": tuple(round(0.1 + 0.025 * i, 3) for i in range(31)),
+    "radius_um": (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5),
+    "threshold": (0.03, 0.05, 0.075, *(round(0.1 + 0.025 * i, 3) for i in range(33))),
 }
 """Constants of post-processing that are tried on the val splits."""
 
