@@ -72,6 +72,9 @@ class LAIRConfig(MethodConfig):
     """Beta of eq. 4."""
     instance_weight: float = Field(default=0.1, ge=0)
     """Lambda of eq. 3."""
+    given_colour: bool = True
+    """Whether what is painted is given the mean colour of its crop (a choice).  No map tells the
+    stain, and where that is all that differs, a nucleus more or less changes nothing."""
     adversarial: Literal["non_saturating", "saturating"] = "non_saturating"
     """What deceives the discriminators: that they call the reconstruction real, or, as printed,
     that they don't call it made, which has no gradient as long as they are right."""
@@ -121,6 +124,7 @@ PRESETS: Mapping[str, LAIRConfig] = {
         ),
         joint=Schedule(steps=7000, batch=4, crop_px=256, lr=1e-3, weight_decay=0, check_every=500),
         rates="steps",
+        given_colour=False,
         ramp=0.07,
         augmentation=FieldAugmentation(**UNCHANGED.model_dump()),
         windows=(1024, 512),

@@ -134,6 +134,8 @@ def reconstructed(
     """
     image = tensors["plain"].permute(0, 3, 1, 2).float() / 255
     prob, painted = paint(players.net, players.partner, as_input(tensors["unlabelled"]), config)
+    if config.given_colour:
+        painted = painted + (image - painted).mean((2, 3), keepdim=True)
     apart = (painted - image).abs().mean()
     parts: Parts = {"loss_reconstruction": apart}
     total = config.reconstruction_weight * apart
