@@ -57,8 +57,9 @@ class LAIRConfig(MethodConfig):
     that thins nothing out."""
     sparsify_um: float = Field(default=4.95, gt=0)
     """Edge of the square in which a peak is the largest (9 px in the paper)."""
-    least_peak: float = Field(default=0.1, ge=0, lt=1)
-    """Peaks below this are left out: level background has one in every square."""
+    least_peak: float = Field(default=0.02, ge=0, lt=1)
+    """Peaks below this are left out: level background has one in every square.  What is left out
+    learns nothing from the reconstruction, so nuclei that are missed must not be."""
     instance_um: float = Field(default=6.05, gt=0)
     """Table 5, p: edge of the square around what is certain that D_ins sees (11 px)."""
     instance_threshold: float = Field(default=0.85, gt=0, lt=1)
@@ -94,7 +95,7 @@ class LAIRConfig(MethodConfig):
     rates: Literal["cycle", "steps"] = "cycle"
     """How rates change: as `Schedule` says, or as in the paper, level but for a short rise at the
     beginning, and a tenth after three sevenths of the second stage."""
-    reconstruction_lr: float = Field(default=1e-3, gt=0)
+    reconstruction_lr: float = Field(default=3e-3, gt=0)
     """The paper's 0.1 is more than Adam and normalised convolutions can do with."""
     critics_lr: float = Field(default=1e-5, gt=0)
     augmentation: FieldAugmentation = FieldAugmentation(litter=0.0, beyond=0.05)
