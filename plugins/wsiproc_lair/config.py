@@ -97,7 +97,8 @@ class LAIRConfig(MethodConfig):
     beginning, and a tenth after three sevenths of the second stage."""
     reconstruction_lr: float = Field(default=3e-3, gt=0)
     """The paper's 0.1 is more than Adam and normalised convolutions can do with."""
-    critics_lr: float = Field(default=1e-5, gt=0)
+    critics_lr: float = Field(default=1e-4, gt=0)
+    """At the paper's 1e-5 discriminators are still at chance after hundreds of steps."""
     augmentation: FieldAugmentation = FieldAugmentation(litter=0.0, beyond=0.05)
     """Of all crops.  What is reconstructed is never restained, since no map tells the stain."""
 
@@ -126,6 +127,9 @@ PRESETS: Mapping[str, LAIRConfig] = {
         joint=Schedule(steps=7000, batch=4, crop_px=256, lr=1e-3, weight_decay=0, check_every=500),
         rates="steps",
         given_colour=False,
+        least_peak=0.1,
+        reconstruction_lr=1e-3,
+        critics_lr=1e-5,
         ramp=0.07,
         augmentation=FieldAugmentation(**UNCHANGED.model_dump()),
         windows=(1024, 512),
