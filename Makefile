@@ -13,7 +13,7 @@ SLIDE  ?=
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench bundle clean
+.PHONY: demo test lint bench accuracy accuracy-check bundle clean
 .PHONY: test-faults test-gpu test-tiatoolbox test-slurm test-bundle test-kubernetes
 
 $(ENV)/.core: pyproject.toml constraints.txt
@@ -47,6 +47,21 @@ lint: $(ENV)/.dev
 
 bench: $(ENV)/.dev
 	for script in benchmarks/speed/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# Trains and scores what benchmarks/accuracy/results has no JSON of: hours. Stopped, it goes on.
+#   make accuracy ONLY=crchisto-lair-5        runs whose name begins like this
+#   make accuracy THREADS=1 & make accuracy THREADS=1      two at once, each at its own run
+#   make accuracy-check ROW=crchisto-lair-5-0 scores that run's models again
+DATA    ?= ../shared/data
+RUNS    ?= accuracy-runs
+THREADS ?= 0
+ONLY    ?=
+ROW     ?= tnbc-unet-0
+accuracy: $(ENV)/.dev
+	$(BIN)/python benchmarks/accuracy/run.py all --data $(DATA) --runs $(RUNS) --threads $(THREADS) --only "$(ONLY)"
+
+accuracy-check: $(ENV)/.dev
+	$(BIN)/python benchmarks/accuracy/run.py check $(ROW) --data $(DATA) --runs $(RUNS)
 
 # Kills, full disks, corrupt slides, by the hundred; records rounds, and a second call goes on.
 N      ?= 200

@@ -10,7 +10,10 @@ import pytest
 HEAVY = ("torch", "dask", "distributed", "onnxruntime", "openvino", "geopandas", "zarr", "numba")
 
 
-@pytest.mark.parametrize("module", ["wsiproc", "wsiproc.cli.app", "wsiproc_unet"])
+PLUGINS = ("wsiproc_unet", "wsiproc_mcf", "wsiproc_lair", "wsiproc_partial_points")
+
+
+@pytest.mark.parametrize("module", ["wsiproc", "wsiproc.cli.app", *PLUGINS])
 def test_importing_loads_no_engine_and_changes_nothing(module: str) -> None:
     program = f"""
 import logging, os, signal, sys, threading

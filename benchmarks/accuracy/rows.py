@@ -1,8 +1,8 @@
-"""The rows of RESULTS.md: which settings each has, and what the paper says of it."""
+"""The rows of RESULTS.md: which settings each has, and in which order they are worth running."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 
@@ -19,67 +19,173 @@ class Row:
     settings, per_dataset
         Changed in the method's preset, as ``--set`` takes them; the second by data set.
     model
-        A model that is there already, instead of a training.
+        By data set, a model that is there already, instead of a training.
+    radius_um
+        The paper's distance within which a detection counts, where it is not 3 µm.
     """
 
     title: str
     method: str = "mcf"
     settings: Mapping[str, str] = field(default_factory=dict)
     per_dataset: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    model: str = ""
+    model: Mapping[str, str] = field(default_factory=dict)
+    radius_um: float | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row on a data set, with a seed: what one JSON is of."""
+
+    dataset: str
+    row: str
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of its JSON, and of the folder of its training."""
+        return f"{self.dataset}-{self.row}-{self.seed}"
+
+
+def run_named(name: str) -> Run:
+    """The run that `Run.name` names.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or there is no such row.
+    """
+    dataset, _, rest = name.partition("-")
+    row, _, seed = rest.rpartition("-")
+    if row not in ROWS or not seed.isdecimal():
+        raise ValueError(f"{name!r} is no DATASET-ROW-SEED; rows: {', '.join(ROWS)}")
+    return Run(dataset, row, int(seed))
 
 
 _BOXES = {"tnbc": {"templates": "12"}, "kumar": {"templates": "10"}}
 
 
-def _row(title: str, **settings: str) -> Row:
+def _mcf(title: str, **settings: str) -> Row:
     return Row(title, settings=settings, per_dataset=_BOXES)
 
 
-def _detection(title: str, **filters: str) -> Row:
+def _mcf_detection(title: str, **filters: str) -> Row:
     """The detection branch alone: its ablations need no segmenter."""
     changed = {f"filters.{name}": value for name, value in filters.items()}
-    return Row(title, settings={"segmentation": "false", **changed}, per_dataset=_BOXES)
+    return _mcf(title, segmentation="false", **changed)
 
+
+def _lair(title: str, labelled: int, **settings: str) -> Row:
+    """6 px of .55 µm count as detected in the paper."""
+    changed = {"labelled": str(labelled), **settings}
+    return Row(title, "lair", settings=changed, radius_um=3.3)
+
+
+def _points(title: str, fraction: str, **settings: str) -> Row:
+    """11 px of .25 µm count as detected in the paper."""
+    changed = {"fraction": fraction, **settings}
+    return Row(title, "partial_points", settings=changed, radius_um=2.75)
+
+
+MCF: Mapping[str, Row] = {
+    "mcf": _mcf("MCF"),
+    "no-seg": _mcf("-seg", segmentation="false"),
+    "no-self": _mcf("-self", self_finetuning="false"),
+    "no-syn": _mcf("-syn", **{"synthesis.share": "0"}),
+    "ce": _mcf("CE", loss="cross_entropy"),
+    "weig": _mcf("+weig", loss="weighted"),
+    "no-cff": _mcf_detection("-CFF", cropped_fusion="false"),
+    "no-mff": _mcf_detection("-MFF", scale_fusion="false"),
+    "h1": _mcf_detection("H=1", top_h="1"),
+    "mean": _mcf_detection("mean", mean_fusion="true"),
+    "no-gdbp": _mcf_detection("-GDBP", gradient_directions="false"),
+}
+"""Feng et al. 2022, Table 3."""
+
+LABELLED = (5, 10, 20, 40)
+
+LAIR: Mapping[str, Row] = {
+    **{f"lair-{n}": _lair(f"LAIR, {n} images", n) for n in LABELLED},
+    **{
+        f"supervised-{n}": _lair(f"supervised, {n} images", n, strategy="supervised")
+        for n in LABELLED
+    },
+    "self-training-5": _lair("self-training, .9", 5, strategy="self_training"),
+    "mean-teacher-5": _lair("Mean Teacher", 5, strategy="mean_teacher"),
+    "lair-5-rec": _lair("+Rec", 5, use_dimg="false", use_dins="false"),
+    "lair-5-dimg": _lair("+Rec +D_img", 5, use_dins="false"),
+    "lair-5-features": _lair("Rec of features", 5, rec_input="features"),
+    **{
+        f"lair-5-p{px}": _lair(f"p={px}", 5, instance_um=f"{px * 0.55:g}") for px in (7, 15, 19, 23)
+    },
+    **{
+        f"lair-5-t{percent}": _lair(f"T_p=.{percent}", 5, instance_threshold=f"0.{percent}")
+        for percent in (75, 80, 90, 95)
+    },
+    "supervised-all": Row(
+        "supervised, all images", "lair", settings={"strategy": "supervised"}, radius_um=3.3
+    ),
+}
+"""Tian et al. 2022, Tables 1 to 6; p in px of .55 µm."""
+
+POINTS: Mapping[str, Row] = {
+    "points-5": _points("5 % of the points", "0.05"),
+    "points-10": _points("10 % (ST-bg)", "0.1"),
+    "points-25": _points("25 %", "0.25"),
+    "points-50": _points("50 %", "0.5"),
+    "points-100": _points("all points", "1"),
+    "points-10-gaussian": _points("10 %, GM", "0.1", detection="gaussian"),
+    "points-10-extended": _points("10 %, ext-GM", "0.1", detection="extended"),
+    "points-10-positives": _points("10 %, ST-nu", "0.1", detection="positives"),
+    "points-10-full": _points("10 %, detector of all points", "0.1", detection="full"),
+    "points-10-voronoi": _points("10 %, Voronoi label alone", "0.1", alpha="1"),
+    "points-10-cluster": _points("10 %, cluster label alone", "0.1", alpha="0"),
+    "points-10-no-crf": _points("10 %, no CRF", "0.1", **{"crf.on": "false"}),
+}
+"""Qu et al. 2020, Tables I to III, figures 6 and 7."""
 
 ROWS: Mapping[str, Row] = {
-    "mcf": _row("MCF"),
-    "no-seg": _row("-seg", segmentation="false"),
-    "no-self": _row("-self", self_finetuning="false"),
-    "no-syn": Row("-syn", settings={"synthesis.share": "0"}, per_dataset=_BOXES),
-    "ce": _row("CE", loss="cross_entropy"),
-    "weig": _row("+weig", loss="weighted"),
-    "no-cff": _detection("-CFF", cropped_fusion="false"),
-    "no-mff": _detection("-MFF", scale_fusion="false"),
-    "h1": _detection("H=1", top_h="1"),
-    "mean": _detection("mean", mean_fusion="true"),
-    "no-gdbp": _detection("-GDBP", gradient_directions="false"),
-    "unet": Row("unet (all masks)", method="unet", model="unet"),
+    **MCF,
+    **LAIR,
+    **POINTS,
+    "unet": Row("`unet`, all masks", "unet", model={"tnbc": "unet"}),
+    "unet-shipped": Row("`unet` as it ships, of other data", "unet", model={"kumar": "unet"}),
 }
-"""Rows of Table 3 (Feng et al. 2022), and the supervised model beside them."""
+"""All of them; `unet` is the supervised line above the others, on `tnbc` the one that ships."""
 
-SEGMENTATION = ("mcf", "no-seg", "no-self", "no-syn", "ce", "weig", "unet")
-DETECTION = ("mcf", "no-seg", "no-cff", "no-mff", "h1", "mean", "no-gdbp", "unet")
-
-PAPER_PIXELS: Mapping[tuple[str, str], tuple[float, ...]] = {
-    ("tnbc", "mcf"): (0.8995, 0.8051, 0.5794, 0.8175, 0.7337),
-    ("tnbc", "no-seg"): (0.6283, 0.7252, 0.2463, 0.5303, 0.3953),
-    ("kumar", "mcf"): (0.8639, 0.8143, 0.5366, 0.7730, 0.6984),
-    ("kumar", "no-seg"): (0.7250, 0.7670, 0.4105, 0.6033, 0.5821),
-    ("kumar", "no-self"): (0.8556, 0.7871, 0.5001, 0.7595, 0.6668),
-    ("kumar", "no-syn"): (0.8438, 0.7962, 0.4971, 0.7463, 0.6641),
-    ("kumar", "ce"): (0.8632, 0.6947, 0.3863, 0.6139, 0.5573),
-    ("kumar", "weig"): (0.7369, 0.7752, 0.4099, 0.6198, 0.5814),
+UNLABELLED: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("tnbc", "mcf"): ("brca_m2c", "dsb_stained"),
 }
-"""PA, MPA, IoU, FWIoU, Dice: Tables 1 and 3, "normal" images; kumar is the paper's MICCAI18."""
+"""By data set and method, the sets that ``make accuracy`` adds without their labels."""
 
-PAPER_DETECTION: Mapping[tuple[str, str], tuple[float, ...]] = {
-    ("tnbc", "mcf"): (0.6402, 0.7143, 0.6752),
-    ("kumar", "mcf"): (0.6540, 0.7899, 0.7156),
-    ("kumar", "no-cff"): (0.5992, 0.7957, 0.6836),
-    ("kumar", "no-mff"): (0.5027, 0.8968, 0.6443),
-    ("kumar", "h1"): (0.5512, 0.7716, 0.6430),
-    ("kumar", "mean"): (0.5384, 0.7633, 0.6314),
-    ("kumar", "no-gdbp"): (0.6436, 0.7182, 0.6789),
-}
-"""Precision, recall, F: Tables 2 and 3."""
+SAME_PATIENTS: Mapping[str, str] = {"kumar": "brca_m2c", "brca_m2c": "kumar"}
+"""Two patients are in both: who saw one set is not scored on the other."""
+
+
+def plan() -> Iterator[Run]:
+    """All runs of ``make accuracy``; what the table is there for comes first."""
+    for seed in range(3):
+        yield Run("crchisto", "supervised-5", seed)
+        yield Run("crchisto", "lair-5", seed)
+        yield Run("kumar", "points-10", seed)
+        yield Run("tnbc", "mcf", seed)
+        yield Run("kumar", "mcf", seed)
+    for dataset in ("tnbc", "kumar"):
+        yield Run(dataset, "unet")
+    yield Run("kumar", "unet-shipped")
+    for name in ("extended", "no-crf", "voronoi", "cluster", "gaussian", "positives", "full"):
+        yield Run("kumar", f"points-10-{name}")
+    for number in LABELLED[1:]:
+        yield Run("crchisto", f"supervised-{number}")
+        yield Run("crchisto", f"lair-{number}")
+    for fraction in (5, 25, 50, 100):
+        yield Run("kumar", f"points-{fraction}")
+    done = {
+        "lair-5",
+        "supervised-5",
+        *(f"{way}-{n}" for way in ("lair", "supervised") for n in LABELLED),
+    }
+    yield from (Run("crchisto", row) for row in LAIR if row not in done)
+    for seed in range(3):
+        yield from (Run(dataset, "no-seg", seed) for dataset in ("tnbc", "kumar"))
+    for dataset in ("tnbc", "kumar"):
+        yield from (Run(dataset, row) for row in MCF if row not in ("mcf", "no-seg"))

@@ -1,0 +1,44 @@
+"""Nuclei from points on some of them: a detector that learns the background, then a segmenter.
+
+Qu et al. 2020, "Weakly Supervised Deep Nuclei Segmentation Using Partial Points Annotation in
+Histopathology Images".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsiproc.methods import MethodConfig, ShippedModel, TrainingInputs
+from wsiproc_partial_points.config import PRESETS, PartialPointsConfig
+
+__all__ = ["METHOD", "MODELS", "PartialPoints", "PartialPointsConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartialPoints:
+    """The method ``partial_points``."""
+
+    name: str = "partial_points"
+    summary: str = "points on some nuclei: a detector, then outlines without masks (Qu 2020)"
+    config: type[MethodConfig] = PartialPointsConfig
+
+    @property
+    def presets(self) -> Mapping[str, MethodConfig]:
+        """``default``, ``paper`` and ``smoke``."""
+        return PRESETS
+
+    def train(self, config: MethodConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
+        """Train on the points, or the centres of the instances, of ``inputs.data``.
+
+        Returns the segmenter and the detector; see `wsiproc.methods.Method`.
+        """
+        from wsiproc_partial_points.train import train
+
+        assert isinstance(config, PartialPointsConfig)
+        return train(config, inputs)
+
+
+METHOD = PartialPoints()
+MODELS: tuple[ShippedModel, ...] = ()
