@@ -57,8 +57,9 @@ class LAIRConfig(MethodConfig):
     that thins nothing out."""
     sparsify_um: float = Field(default=4.95, gt=0)
     """Edge of the square in which a peak is the largest (9 px in the paper)."""
-    least_peak: float = Field(default=0.1, ge=0, lt=1)
-    """Peaks below this are left out: level background has one in every square."""
+    least_peak: float = Field(default=0.02, ge=0, lt=1)
+    """Peaks below this are left out: level background has one in every square.  What is left out
+    learns nothing from the reconstruction, so nuclei that are missed must not be."""
     instance_um: float = Field(default=6.05, gt=0)
     """Table 5, p: edge of the square around what is certain that D_ins sees (11 px)."""
     instance_threshold: float = Field(default=0.85, gt=0, lt=1)
@@ -72,6 +73,9 @@ class LAIRConfig(MethodConfig):
     """Beta of eq. 4."""
     instance_weight: float = Field(default=0.1, ge=0)
     """Lambda of eq. 3."""
+    given_colour: bool = True
+    """Whether what is painted is given the mean colour of its crop (a choice).  No map tells the
+    stain, and where that is all that differs, a nucleus more or less changes nothing."""
     adversarial: Literal["non_saturating", "saturating"] = "non_saturating"
     """What deceives the discriminators: that they call the reconstruction real, or, as printed,
     that they don't call it made, which has no gradient as long as they are right."""
@@ -91,9 +95,10 @@ class LAIRConfig(MethodConfig):
     rates: Literal["cycle", "steps"] = "cycle"
     """How rates change: as `Schedule` says, or as in the paper, level but for a short rise at the
     beginning, and a tenth after three sevenths of the second stage."""
-    reconstruction_lr: float = Field(default=1e-3, gt=0)
+    reconstruction_lr: float = Field(default=3e-3, gt=0)
     """The paper's 0.1 is more than Adam and normalised convolutions can do with."""
-    critics_lr: float = Field(default=1e-5, gt=0)
+    critics_lr: float = Field(default=1e-4, gt=0)
+    """At the paper's 1e-5 discriminators are still at chance after 900 steps."""
     augmentation: FieldAugmentation = FieldAugmentation(litter=0.0, beyond=0.05)
     """Of all crops.  What is reconstructed is never restained, since no map tells the stain."""
 
@@ -105,8 +110,8 @@ class LAIRConfig(MethodConfig):
 
 
 CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "radius_um": (2.0, 2.5, 3.0, 3.5, 4.0, 4.5),
-    "threshold": tuple(round(0.1 + 0.025 * i, 3) for i in range(31)),
+    "radius_um": (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5),
+    "threshold": (0.03, 0.05, 0.075, *(round(0.1 + 0.025 * i, 3) for i in range(33))),
 }
 """Constants of post-processing that are tried on the val splits."""
 
@@ -121,6 +126,10 @@ PRESETS: Mapping[str, LAIRConfig] = {
         ),
         joint=Schedule(steps=7000, batch=4, crop_px=256, lr=1e-3, weight_decay=0, check_every=500),
         rates="steps",
+        given_colour=False,
+        least_peak=0.1,
+        reconstruction_lr=1e-3,
+        critics_lr=1e-5,
         ramp=0.07,
         augmentation=FieldAugmentation(**UNCHANGED.model_dump()),
         windows=(1024, 512),

@@ -65,6 +65,9 @@ def _column(
         prob = torch.sigmoid(net(image))
     else:
         prob, painted = paint(net.eval(), partner.eval(), image, config)
+        if config.given_colour:
+            colour = (image + 1) / 2 - painted
+            painted = (painted + colour.mean((2, 3), keepdim=True)).clamp(0, 1)
     edge = odd_px(config.sparsify_um, config.mpp)
     peaks = sparse(prob, "peaks", edge, config.least_peak)
     dots = torch.nn.functional.max_pool2d(peaks, 3, stride=1, padding=1)

@@ -34,7 +34,7 @@ Parts = dict[str, Tensor]
 
 BETAS = (0.5, 0.999)
 """Of all of Adam's moments (sec. IV-A)."""
-_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+_THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 """Tried at each check, so that a network is chosen by its best F1 and not by its calibration."""
 _WARM_UP = 200
 """Steps of the paper's rates that rise: at 0.01 Adam's first steps lead nowhere good."""
@@ -134,6 +134,8 @@ def reconstructed(
     """
     image = tensors["plain"].permute(0, 3, 1, 2).float() / 255
     prob, painted = paint(players.net, players.partner, as_input(tensors["unlabelled"]), config)
+    if config.given_colour:
+        painted = painted + (image - painted).mean((2, 3), keepdim=True)
     apart = (painted - image).abs().mean()
     parts: Parts = {"loss_reconstruction": apart}
     total = config.reconstruction_weight * apart

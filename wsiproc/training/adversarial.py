@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from wsiproc.methods import TrainingEvent
-from wsiproc.training.loop import Batch, Fitted, autocast, descend, device, drive, groups
+from wsiproc.training.descent import autocast, descend, device, groups
+from wsiproc.training.loop import Batch, Fitted, drive
 from wsiproc.training.settings import Schedule, rate
 
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +27,7 @@ from wsiproc.methods import (
     TrainingStep,
 )
 from wsiproc.training import checkpoint
+from wsiproc.training.descent import autocast, descend, device, groups
 from wsiproc.training.settings import Schedule, rate
 
 Batch = Mapping[str, np.ndarray[Any, Any]]
@@ -194,11 +194,6 @@ def drive(
     return Fitted(average.cpu().eval(), state.best_step, tuple(state.history))
 
 
-def device() -> torch.device:
-    """Where networks learn: the first GPU, where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 class _Alone:
     """One network, one loss: the learner of `fit`."""
 
@@ -228,18 +223,6 @@ class _Alone:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.optimiser.load_state_dict(state["optimiser"])
-
-
-def descend(
-    loss: Tensor, learning: Sequence[tuple[torch.optim.Optimizer, nn.Module]], clip: float
-) -> None:
-    """One step down `loss`, with the gradient of each network at most `clip` long."""
-    for optimiser, _ in learning:
-        optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    for optimiser, net in learning:
-        nn.utils.clip_grad_norm_(net.parameters(), clip)
-        optimiser.step()
 
 
 def masked_mean(values: Tensor, known: Tensor) -> Tensor:
@@ -304,15 +287,6 @@ def _check(course: Course, state: _State, average: nn.Module, step: int) -> Trai
     return TrainingChecked(course.name, step, metrics, best)
 
 
-def groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights decay; biases and the scales of normalisation don't."""
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
 def _keep(ema: float, step: int) -> float:
     """The average forgets faster at first, so as not to remember the random beginning."""
     return min(ema, step / (step + 9))
@@ -325,14 +299,3 @@ def _blend(average: nn.Module, net: nn.Module, keep: float) -> None:
             mean.mul_(keep).add_(new, alpha=1 - keep)
         else:
             mean.copy_(new)
-
-
-def autocast() -> AbstractContextManager[Any]:
-    """bfloat16 where the hardware multiplies it (1.8 times float32's speed on AVX-512 BF16); on
-    other CPUs it is slower than float32."""
-    kind = device().type
-    fast = kind == "cuda" or any(
-        getattr(torch.cpu, supported, bool)()
-        for supported in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    )
-    return torch.autocast(kind, torch.bfloat16) if fast else nullcontext()

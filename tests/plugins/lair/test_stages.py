@@ -138,6 +138,22 @@ def test_alpha_beta_and_lambda_weigh_the_parts(images: Images) -> None:
     assert float(total.detach()) == pytest.approx(float(printed.detach()))
 
 
+def test_given_the_colour_a_crop_without_structure_costs_nothing(images: Images) -> None:
+    level = {"image": torch.zeros(0), "plain": torch.full((2, 32, 32, 3), 200, dtype=torch.uint8)}
+    level["unlabelled"] = level["plain"]
+    switched_off = {"use_dimg": False, "use_dins": False, "least_peak": 0.9}
+    costs = []
+    for given in (True, False):
+        config = changed(given_colour=given, **switched_off)
+        all_ = players(config)
+        all_.partner.eval()
+        nn.init.zeros_(all_.partner.head.weight)
+        _, parts, _ = reconstructed(all_, level, config)
+        costs.append(float(parts["loss_reconstruction"].detach()))
+    assert costs[0] < 1e-6
+    assert costs[1] > 0.1
+
+
 def test_weights_of_what_is_learnt_without_points_rise(images: Images) -> None:
     config = changed(ramp=1.0, use_dimg=False, use_dins=False)
     play = joining(config, images, lambda net: {})
