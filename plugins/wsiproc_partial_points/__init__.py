@@ -41,4 +41,17 @@ class PartialPoints:
 
 
 METHOD = PartialPoints()
-MODELS: tuple[ShippedModel, ...] = ()
+MODELS = (
+    ShippedModel(
+        name="partial_points",
+        package="wsiproc_partial_points",
+        resource="partial_points.onnx",
+        sha256="7f50d375bcaef6245ffc6d1122e114b79ed2e4dcfc9551483d2cf0928238aeea",
+    ),
+    ShippedModel(
+        name="partial_points_detector",
+        package="wsiproc_partial_points",
+        resource="partial_points_detector.onnx",
+        sha256="96119048b44bd1410cd83d6a2c256ce50ba32946bb7ab2f03121d445e5ea7727",
+    ),
+)
