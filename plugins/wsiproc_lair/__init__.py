@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsiproc.methods import MethodConfig, TrainingInputs
+from wsiproc.methods import MethodConfig, ShippedModel, TrainingInputs
 from wsiproc_lair.config import PRESETS, LAIRConfig
 
-__all__ = ["LAIR", "METHOD", "LAIRConfig"]
+__all__ = ["LAIR", "METHOD", "MODELS", "LAIRConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +43,11 @@ class LAIR:
 
 
 METHOD = LAIR()
+MODELS = (
+    ShippedModel(
+        name="lair",
+        package="wsiproc_lair",
+        resource="lair.onnx",
+        sha256="2b8bb98a372297b11786b28473bda07bcc675daec7cda206e8a2cc9f403d124c",
+    ),
+)
