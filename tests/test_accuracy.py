@@ -72,8 +72,8 @@ def test_a_row_changes_settings_that_its_method_has(name: str) -> None:
     row = ROWS[name]
     method = find_method(row.method)
     for preset in method.presets:
-        for per_set in ({}, *row.per_dataset.values()):
-            changed = configured(method, preset, {**row.settings, **per_set})
+        for dataset in ("crchisto", "kumar", "tnbc"):
+            changed = configured(method, preset, row.changes(dataset, preset))
             assert isinstance(changed, method.config)
     assert bool(row.settings) == (name not in ("mcf", "unet", "unet-shipped"))
 

@@ -218,8 +218,8 @@ _PARTIAL_POINTS = Section(
     "`default` learns. Scores are of our 4 val images, which chose weights and thresholds; the "
     "paper's are of 14 others of seven organs, and its public code chooses the segmenter on them. "
     "Given points are drawn without replacement (the code draws with: 10 % are 9.5 %). Nuclei that "
-    "touch are separated by the decoder, which the paper does not. P, R and F are at the paper's 2.75 µm; PA and Dice are "
-    "pooled over pixels, where the paper takes the mean of images.",
+    "touch are separated by the decoder, which the paper does not. P, R and F are at the paper's "
+    "2.75 µm; PA and Dice are pooled over pixels, where the paper takes the mean of images.",
     (
         Table(
             "kumar",

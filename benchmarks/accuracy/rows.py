@@ -18,6 +18,9 @@ class Row:
         What trains it.
     settings, per_dataset
         Changed in the method's preset, as ``--set`` takes them; the second by data set.
+    budget
+        Changed in the preset ``default`` beside them, so that this machine can do the row; other
+        presets have sizes of their own.
     model
         By data set, a model that is there already, instead of a training.
     radius_um
@@ -28,8 +31,14 @@ class Row:
     method: str = "mcf"
     settings: Mapping[str, str] = field(default_factory=dict)
     per_dataset: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    budget: Mapping[str, str] = field(default_factory=dict)
     model: Mapping[str, str] = field(default_factory=dict)
     radius_um: float | None = None
+
+    def changes(self, dataset: str, preset: str) -> dict[str, str]:
+        """All settings that differ from the preset's."""
+        budget = self.budget if preset == "default" else {}
+        return {**budget, **self.settings, **self.per_dataset.get(dataset, {})}
 
 
 @dataclass(frozen=True)
@@ -95,13 +104,14 @@ _POINTS_BUDGET = {
 def _lair(title: str, labelled: int | None, **settings: str) -> Row:
     """6 px of .55 µm count as detected in the paper."""
     few = {} if labelled is None else {"labelled": str(labelled)}
-    return Row(title, "lair", settings={**few, **_LAIR_BUDGET, **settings}, radius_um=3.3)
+    changed = {**few, **settings}
+    return Row(title, "lair", settings=changed, budget=_LAIR_BUDGET, radius_um=3.3)
 
 
 def _points(title: str, fraction: str, **settings: str) -> Row:
     """11 px of .25 µm count as detected in the paper."""
-    changed = {"fraction": fraction, **_POINTS_BUDGET, **settings}
-    return Row(title, "partial_points", settings=changed, radius_um=2.75)
+    changed = {"fraction": fraction, **settings}
+    return Row(title, "partial_points", settings=changed, budget=_POINTS_BUDGET, radius_um=2.75)
 
 
 MCF: Mapping[str, Row] = {

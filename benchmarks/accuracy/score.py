@@ -69,7 +69,7 @@ def score_row(given: argparse.Namespace) -> Path:
     if run.dataset in row.model:
         models: Sequence[str | Path] = [row.model[run.dataset]]
     else:
-        settings = {**row.settings, **row.per_dataset.get(run.dataset, {})}
+        settings = row.changes(run.dataset, given.preset)
         settings |= dict(pair.split("=", 1) for pair in given.settings)
         method = find_method(row.method)
         config = configured(method, given.preset, settings)
