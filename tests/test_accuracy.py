@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -15,13 +16,14 @@ import check
 import run
 import score
 from paper import GAINS, SECTIONS
-from rows import ROWS, UNLABELLED, Row, Run, plan, run_named
+from rows import ROWS, SHARED, UNLABELLED, Row, Run, plan, run_named
 from table import render
 
 from wsiproc.cli.settings import configured
 from wsiproc.errors import ConfigError
 from wsiproc.methods import find_method
 from wsiproc.slide._drawn_dataset import drawn_dataset
+from wsiproc.training.checkpoint import IDENTITY
 
 JSONS = sorted(run.RESULTS.glob("*.json"))
 
@@ -202,3 +204,34 @@ def test_a_run_that_another_process_is_at_is_left_to_it(
     assert "== " not in capsys.readouterr().out
     assert run.run_all(given) == 1, "there is no such data set"
     assert "failed: tnbc-unet-0" in capsys.readouterr().out
+
+
+def test_rows_take_over_the_stages_that_they_share_and_no_others(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    other = runs / "crchisto-supervised-5-2"
+    other.mkdir(parents=True)
+    method = find_method("lair")
+    config = configured(method, "default", ROWS["supervised-5"].changes("crchisto", "default"))
+    (other / IDENTITY).write_text(json.dumps({"config": config.model_dump(mode="json")}))
+    (other / "pretrain.pt").write_bytes(b"first stage")
+    (other / "joint.pt").write_bytes(b"second stage")
+    os.utime(other / IDENTITY, (1000, 1000))
+    os.utime(other / "pretrain.pt", (1300, 1300))
+    mine = Run("crchisto", "lair-5", 2)
+    score.take_over(mine, "default", {"width": "8"}, runs)
+    assert not (runs / mine.name).exists(), "that training has other widths"
+    score.take_over(mine, "default", {}, runs)
+    assert {path.name for path in (runs / mine.name).iterdir()} == {"pretrain.pt", "seconds.txt"}
+    assert (runs / mine.name / "seconds.txt").read_text() == "300.0"
+    (runs / mine.name / IDENTITY).write_text("{}")
+    (runs / mine.name / "pretrain.pt").write_bytes(b"my own by now")
+    score.take_over(mine, "default", {}, runs)
+    assert (runs / mine.name / "pretrain.pt").read_bytes() == b"my own by now"
+
+
+def test_shared_stages_are_of_the_same_method_and_of_rows_that_come_first() -> None:
+    order = [run.name for run in plan()]
+    for row, (other, _) in SHARED.items():
+        assert ROWS[row].method == ROWS[other].method
+        dataset = "crchisto" if ROWS[row].method == "lair" else "kumar"
+        assert order.index(Run(dataset, other).name) < order.index(Run(dataset, row).name)

@@ -178,6 +178,21 @@ ROWS: Mapping[str, Row] = {
 }
 """All of them; `unet` is the supervised line above the others, on `tnbc` the one that ships."""
 
+_DETECTED = ("detect-*/*.pt", "detect-*/*.npz", "points.npz")
+SHARED: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    **{f"lair-{n}": (f"supervised-{n}", ("pretrain.pt",)) for n in LABELLED},
+    **{
+        row: ("supervised-5", ("pretrain.pt",))
+        for row in LAIR
+        if row.startswith(("lair-5-", "self-training-5", "mean-teacher-5"))
+    },
+    **{f"points-10-{label}": ("points-10", _DETECTED) for label in ("voronoi", "cluster")},
+    "points-10-no-crf": ("points-10", (*_DETECTED, "segment/segment.pt")),
+}
+"""Rows that begin with the stages of another one, on the same data with the same seed: which, and
+the files that these leave.  Where they are they are taken over instead of made again, bit for bit
+the same; the seconds they took count."""
+
 UNLABELLED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("tnbc", "mcf"): ("brca_m2c", "dsb_stained"),
 }

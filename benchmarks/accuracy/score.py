@@ -6,16 +6,17 @@ import argparse
 import hashlib
 import json
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from rows import ROWS, SAME_PATIENTS, Row, Run
+from rows import ROWS, SAME_PATIENTS, SHARED, Row, Run
 
 from wsiproc import __version__
 from wsiproc.cli.settings import configured
@@ -25,7 +26,9 @@ from wsiproc.errors import ConfigError
 from wsiproc.evaluate import evaluate
 from wsiproc.methods import MethodConfig, TrainingEvent, TrainingInputs, TrainingStep, find_method
 from wsiproc.model import load_model
+from wsiproc.training.checkpoint import IDENTITY
 
+_SECONDS = "seconds.txt"
 PARTS = ("detection", "instances", "pixels")
 
 
@@ -69,8 +72,8 @@ def score_row(given: argparse.Namespace) -> Path:
     if run.dataset in row.model:
         models: Sequence[str | Path] = [row.model[run.dataset]]
     else:
-        settings = row.changes(run.dataset, given.preset)
-        settings |= dict(pair.split("=", 1) for pair in given.settings)
+        more = dict(pair.split("=", 1) for pair in given.settings)
+        settings = {**row.changes(run.dataset, given.preset), **more}
         method = find_method(row.method)
         config = configured(method, given.preset, settings)
         flags = {name: settings.pop(name, None) for name in ("labelled", "fraction")}
@@ -81,6 +84,7 @@ def score_row(given: argparse.Namespace) -> Path:
             settings=[f"{key}={value}" for key, value in settings.items()],
             flags=flags,
         )
+        take_over(run, given.preset, more, given.runs)
         models, facts = trained(row.method, config, run.seed, place, said["command"])
         said |= facts
     said["models"] = scored(models, row, place.data, given.split)
@@ -90,6 +94,36 @@ def score_row(given: argparse.Namespace) -> Path:
     return path
 
 
+def take_over(run: Run, preset: str, more: Mapping[str, str], runs: Path) -> None:
+    """Copy the stages that the row shares with another one, whose training is in `runs`.
+
+    Parameters
+    ----------
+    more
+        Settings that were changed beside the row's own; the other training must have them, too.
+    """
+    out = runs / run.name
+    if (out / IDENTITY).is_file() or run.row not in SHARED:
+        return
+    name, patterns = SHARED[run.row]
+    row, other = ROWS[name], runs / replace(run, row=name).name
+    if not (other / IDENTITY).is_file():
+        return
+    config = configured(
+        find_method(row.method), preset, {**row.changes(run.dataset, preset), **more}
+    )
+    if json.loads((other / IDENTITY).read_text())["config"] != config.model_dump(mode="json"):
+        return
+    files = [path for pattern in patterns for path in sorted(other.glob(pattern))]
+    for path in files:
+        into = out / path.relative_to(other)
+        into.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, into)
+    if files:
+        took = max(path.stat().st_mtime for path in files) - (other / IDENTITY).stat().st_mtime
+        (out / _SECONDS).write_text(f"{took:.1f}")
+
+
 def trained(
     name: str, config: MethodConfig, seed: int, place: Place, command: str
 ) -> tuple[Sequence[Path], dict[str, Any]]:
@@ -97,7 +131,7 @@ def trained(
     import torch
 
     place.out.mkdir(parents=True, exist_ok=True)
-    clock = _Clock(place.out / "seconds.txt")
+    clock = _Clock(place.out / _SECONDS)
 
     def listen(event: TrainingEvent) -> None:
         clock.tick()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.training.augment import restain
 from wsiproc.training.fields import Field, Fields, look, nested
-from wsiproc.training.labels import IGNORE
+from wsiproc.training.labels import IGNORE, odd_px
 from wsiproc.training.settings import FieldAugmentation, Schedule
 from wsiproc.training.turning import Crop, crop_field
 from wsiproc_lair.config import LAIRConfig
@@ -57,11 +57,6 @@ def see(config: LAIRConfig, inputs: TrainingInputs) -> Images:
     said = f"{nuclei} points on {len(labelled)} images, {len(unlabelled)} images without"
     inputs.listener(TrainingNote("data", said))
     return Images(fields, labelled, unlabelled)
-
-
-def odd_px(length_um: float, mpp: float) -> int:
-    """The odd number of px nearest to a length, at least 1."""
-    return max(1, 2 * round((length_um / mpp - 1) / 2) + 1)
 
 
 def squares(

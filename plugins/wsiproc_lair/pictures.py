@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 
-from wsiproc.training import checkpoint
 from wsiproc.training.fields import Field
+from wsiproc.training.labels import odd_px
 from wsiproc.training.nets import as_input
+from wsiproc.training.pictures import write_picture
 from wsiproc_lair.config import LAIRConfig
-from wsiproc_lair.images import odd_px
 from wsiproc_lair.losses import sparse
 from wsiproc_lair.stages import paint
 
@@ -49,9 +47,7 @@ def draw_painted(
         np.pad(column, ((0, tall - len(column)), (0, 8), (0, 0)), constant_values=255)
         for column in columns
     ]
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(wide, 1)).save(buffer, "PNG")
-    checkpoint.write_atomically(path, buffer.getvalue())
+    write_picture(path, np.concatenate(wide, 1))
 
 
 def _column(

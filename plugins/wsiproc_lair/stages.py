@@ -12,13 +12,14 @@ from torch.nn import functional
 
 from wsiproc.card import Card
 from wsiproc.training.adversarial import Play, Players, Rivals
-from wsiproc.training.choose import Judged, measure, with_post
+from wsiproc.training.choose import judge, measure, with_post
 from wsiproc.training.export import Deployed
+from wsiproc.training.labels import odd_px
 from wsiproc.training.loop import Batch, Stage
 from wsiproc.training.nets import as_input
 from wsiproc.training.settings import Schedule, rate
 from wsiproc_lair.config import LAIRConfig
-from wsiproc_lair.images import Images, believed, odd_px, with_points, without_points
+from wsiproc_lair.images import Images, believed, with_points, without_points
 from wsiproc_lair.losses import (
     deceiving,
     detection_loss,
@@ -197,24 +198,12 @@ def checking(images: Images, deploy: Callable[[nn.Module], Deployed], card: Card
     """F1 on val at the best of a few thresholds, and the loss there."""
 
     def check(net: nn.Module) -> dict[str, float]:
-        found = judge(images, deploy(net), card)
+        found = judge(deploy(net), card, (field.annotated() for field in images.fields.check))
         scores = [measure(with_post(card, {"threshold": t}), found) for t in _THRESHOLDS]
         best = max(scores, key=lambda score: np.nan_to_num(score["f1"], nan=-1.0))
         return {name: float(np.nan_to_num(value)) for name, value in best.items()}
 
     return check
-
-
-def judge(images: Images, deployed: Deployed, card: Card) -> list[Judged]:
-    """What a detector says of the val images."""
-    return [
-        Judged(
-            deployed.maps(field.pixels, step=card.step, margin=card.margin),
-            field.mpp,
-            field.truth(),
-        )
-        for field in images.fields.check
-    ]
 
 
 def paper_rate(step: int, schedule: Schedule, *, falling: bool) -> float:

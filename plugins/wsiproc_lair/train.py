@@ -15,17 +15,19 @@ from wsiproc.card import Card, NucleusClass, PointsPost, TrainingSet
 from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
 from wsiproc.training.adversarial import fit_together
+from wsiproc.training.choose import judge
 from wsiproc.training.curves import draw_curves
 from wsiproc.training.deliver import deliver
 from wsiproc.training.export import Deployed, Head
+from wsiproc.training.labels import odd_px
 from wsiproc.training.loop import Fitted, fit
 from wsiproc.training.nets import aligned_margin
 from wsiproc.training.sets import licence_of_weights, on_card
 from wsiproc_lair.config import CHOICES, LAIRConfig
-from wsiproc_lair.images import Images, certain, odd_px, see
+from wsiproc_lair.images import Images, certain, see
 from wsiproc_lair.networks import Detector, Reconstruction
 from wsiproc_lair.pictures import draw_painted
-from wsiproc_lair.stages import BETAS, checking, joining, judge, pretraining, rate_of, rivals
+from wsiproc_lair.stages import BETAS, checking, joining, pretraining, rate_of, rivals
 
 _RADIUS_UM = 2.0
 """Of peaks while learning; chosen anew at the end.  Nuclei of crypts lie closer than 3 µm."""
@@ -45,7 +47,8 @@ def train(config: LAIRConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
     begun = pretrained(config, images, card, inputs)
     learnt = joined(begun, config, images, card, inputs)
     deployed = deploy(learnt.net, config)
-    judged, tissue = judge(images, deployed, card), images.fields.check[0].pixels
+    judged = judge(deployed, card, (field.annotated() for field in images.fields.check))
+    tissue = images.fields.check[0].pixels
     deliver(deployed, card, inputs, judged=judged, choices=CHOICES, by=("f1",), tissue=tissue)
     return (path,)
 
@@ -108,7 +111,7 @@ def believe(
 
 def deploy(net: nn.Module, config: LAIRConfig) -> Deployed:
     """uint8 pixels in, averaged probabilities out."""
-    smooth = odd_px(config.smooth_um, config.mpp) if config.smooth_um else 1
+    smooth = odd_px(config.smooth_um, config.mpp)
     return Deployed(net, {"prob": Head((0, 1), "sigmoid", smooth)}).eval()
 
 

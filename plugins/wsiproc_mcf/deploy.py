@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from wsiproc.training.export import Deployed, Head
+from wsiproc.training.labels import odd_px
 from wsiproc_mcf.config import MCFConfig
 from wsiproc_mcf.filters import Bank
 from wsiproc_mcf.response import Response
@@ -12,7 +13,7 @@ from wsiproc_mcf.response import Response
 
 def centre_px(config: MCFConfig) -> int:
     """Edge, odd, of the square over which p1 is averaged to find centres."""
-    return max(1, 2 * round((config.centre_um / config.mpp - 1) / 2) + 1)
+    return odd_px(config.centre_um, config.mpp)
 
 
 def segmenter(net: nn.Module, config: MCFConfig) -> Deployed:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from wsiproc.card import Card, PointsPost
 from wsiproc.datasets import Sample
 from wsiproc.methods import TrainingInputs
-from wsiproc.training.choose import Judged
+from wsiproc.training.choose import judge
 from wsiproc.training.deliver import deliver
 from wsiproc.training.export import Deployed, Head
 from wsiproc_mcf.centres import Certain
@@ -99,13 +99,7 @@ def deliver_detector(
         "margin": detector.margin,
     }
     card = Card.model_validate({**card.model_dump(), **own})
-    judged = [
-        Judged(
-            graph.maps(pixels, step=card.step, margin=card.margin),
-            sample.mpp or bank.mpp,
-            sample.instances(),
-        )
-        for sample, pixels in check
-    ]
+    annotated = ((pixels, sample.mpp or bank.mpp, sample.instances()) for sample, pixels in check)
     tissue = check[0][1]
+    judged = judge(graph, card, annotated)
     return deliver(graph, card, inputs, judged=judged, choices=CHOICES, by=("f1",), tissue=tissue)

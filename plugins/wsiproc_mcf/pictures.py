@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-
-from wsiproc.training import checkpoint
 
 NUCLEUS, DOUBT, CENTRE = (0, 200, 60), (250, 190, 0), (255, 0, 0)
 """Confident nuclei; what is neither nucleus nor background; detected centres."""
@@ -67,16 +63,3 @@ def masks_picture(
             np.pad(pair, ((0, missing[0]), (0, missing[1]), (0, 0)), constant_values=255)
         )
     return np.concatenate(columns, 1)
-
-
-def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """As a PNG.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be written.
-    """
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    checkpoint.write_atomically(path, buffer.getvalue())

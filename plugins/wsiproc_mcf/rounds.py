@@ -21,13 +21,14 @@ from wsiproc.methods import TrainingInputs, TrainingNote, TrainingResumed, Train
 from wsiproc.training import checkpoint
 from wsiproc.training.curves import draw_curves
 from wsiproc.training.loop import Fitted, fit
+from wsiproc.training.pictures import write_picture
 from wsiproc_mcf.config import MCFConfig
 from wsiproc_mcf.features import Statistics, measure_statistics
 from wsiproc_mcf.filters import Bank, cut_patch, make_bank
 from wsiproc_mcf.images import Images
 from wsiproc_mcf.masks import Masks, detected, load_masks, save_masks
 from wsiproc_mcf.mining import Box, Candidate, candidates, mined, nucleus_areas
-from wsiproc_mcf.pictures import bank_picture, masks_picture, write_picture
+from wsiproc_mcf.pictures import bank_picture, masks_picture
 from wsiproc_mcf.response import Response, calibrate, template_responses
 from wsiproc_mcf.segmenter import believing, learning, probability, self_label
 from wsiproc_mcf.templates import describe

@@ -11,7 +11,7 @@ from wsiproc.card import Card, MaskPost, NucleusClass, TrainingSet
 from wsiproc.datasets import Dataset
 from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
-from wsiproc.training.choose import Judged
+from wsiproc.training.choose import judge
 from wsiproc.training.deliver import deliver
 from wsiproc.training.nets import ResidualUNet, aligned_margin
 from wsiproc.training.sets import licence_of_weights, on_card
@@ -45,16 +45,12 @@ def train(config: MCFConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
         card = card.model_copy(update={"margin": margin})
     else:
         deployed = segmenter(learnt.net, config)
-    judged = [
-        Judged(
-            deployed.maps(pixels, step=card.step, margin=card.margin),
-            sample.mpp or config.mpp,
-            sample.instances(),
-        )
-        for sample, pixels in images.check
-    ]
+    annotated = (
+        (pixels, sample.mpp or config.mpp, sample.instances()) for sample, pixels in images.check
+    )
     tissue = images.check[0][1]
     by = ("aji", "f1", "dice")
+    judged = judge(deployed, card, annotated)
     deliver(deployed, card, inputs, judged=judged, choices=CHOICES, by=by, tissue=tissue)
     return files
 

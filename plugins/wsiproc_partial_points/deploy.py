@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ from torch import nn
 
 from wsiproc.card import Card
 from wsiproc.methods import TrainingInputs, TrainingNote
-from wsiproc.training.choose import Judged, choose
+from wsiproc.training.choose import choose, judge
 from wsiproc.training.deliver import deliver
 from wsiproc.training.export import Deployed, Head
-from wsiproc.training.fields import Field, Fields
+from wsiproc.training.fields import Fields
+from wsiproc.training.labels import odd_px
 from wsiproc_partial_points.config import (
     CHOICES,
     DETECTOR_CHOICES,
@@ -24,7 +24,6 @@ from wsiproc_partial_points.config import (
 )
 from wsiproc_partial_points.images import looked_at, outlined
 from wsiproc_partial_points.net import exact_margin
-from wsiproc_partial_points.segmentation import odd
 
 
 def deliver_detector(net: nn.Module, card: Card, fields: Fields, inputs: TrainingInputs) -> Path:
@@ -34,7 +33,7 @@ def deliver_detector(net: nn.Module, card: Card, fields: Fields, inputs: Trainin
         deployed,
         card,
         inputs,
-        judged=judged(deployed, card, fields.check),
+        judged=judge(deployed, card, (field.annotated() for field in fields.check)),
         choices=DETECTOR_CHOICES,
         by=("f1",),
         tissue=fields.check[0].pixels,
@@ -55,7 +54,7 @@ def deliver_segmenter(
         deployed,
         card,
         inputs,
-        judged=judged(deployed, card, fields.check),
+        judged=judge(deployed, card, (field.annotated() for field in fields.check)),
         choices=tried(way, by),
         by=by,
         tissue=fields.check[0].pixels,
@@ -76,7 +75,8 @@ def best_way(
     found: list[tuple[float, Centre, Card]] = []
     for way in ("head", "mean", "none"):
         deployed, about = separated(net, card, way, config)
-        seen = judged(deployed, about, looked_at(fields.check, config.checked))
+        some = looked_at(fields.check, config.checked)
+        seen = judge(deployed, about, (field.annotated() for field in some))
         chosen, scores = choose(about, seen, tried(way, by), by=by, rounds=1)
         said = ", ".join(f"{name} {scores[name]:.3f}" for name in by)
         inputs.listener(TrainingNote("export", f"nuclei separated by {way}: {said}"))
@@ -100,22 +100,10 @@ def separated(
     """The graph with one of the ways to separate nuclei, and its card."""
     heads, smooth = {"prob": Head((0, 1), "sigmoid")}, 1
     if way == "head":
-        smooth = odd(config.centre_um / config.mpp)
+        smooth = odd_px(config.centre_um, config.mpp)
         heads["centre"] = Head((1, 2), "sigmoid", smooth)
     elif way == "mean":
-        smooth = odd(config.mean_um / config.mpp)
+        smooth = odd_px(config.mean_um, config.mpp)
         heads["centre"] = Head((0, 1), "sigmoid", smooth)
     margin = exact_margin(config.blocks, config.stem_stride, smooth // 2)
     return Deployed(net, heads).eval(), card.model_copy(update={"margin": margin})
-
-
-def judged(deployed: Deployed, card: Card, fields: Sequence[Field]) -> list[Judged]:
-    """What a graph says of images."""
-    return [
-        Judged(
-            deployed.maps(field.pixels, step=card.step, margin=card.margin),
-            field.mpp,
-            field.truth(),
-        )
-        for field in fields
-    ]

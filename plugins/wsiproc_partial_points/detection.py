@@ -22,6 +22,7 @@ from wsiproc.training.fields import Field, Fields
 from wsiproc.training.labels import IGNORE
 from wsiproc.training.loop import Batch, Stage, fit
 from wsiproc.training.nets import as_input
+from wsiproc.training.pictures import write_picture
 from wsiproc.training.settings import Schedule
 from wsiproc_partial_points import keeping
 from wsiproc_partial_points.config import PartialPointsConfig
@@ -37,7 +38,7 @@ from wsiproc_partial_points.images import (
 )
 from wsiproc_partial_points.losses import weighted_squares
 from wsiproc_partial_points.masks import background, gaussian_mask, weighty
-from wsiproc_partial_points.pictures import background_picture, write_picture
+from wsiproc_partial_points.pictures import background_picture
 
 _LEVELS = (0.2, 0.35, 0.5, 0.65)
 """Thresholds that are tried to see how good a detector is while it learns."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from wsiproc.training import checkpoint
 from wsiproc_partial_points.images import Bytes, Images, Points, spread
 from wsiproc_partial_points.masks import gaussian_mask
 
@@ -95,16 +92,3 @@ def laid_out(rows: Sequence[Sequence[Bytes]]) -> Bytes:
             cells.append(around)
         out.append(np.concatenate(cells, 1))
     return np.concatenate(out)
-
-
-def write_picture(path: Path, picture: Bytes) -> None:
-    """As a PNG.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be written.
-    """
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    checkpoint.write_atomically(path, buffer.getvalue())

@@ -18,8 +18,10 @@ from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.training.choose import Judged, measure, with_post
 from wsiproc.training.curves import draw_curves
 from wsiproc.training.fields import Field, Fields
+from wsiproc.training.labels import odd_px
 from wsiproc.training.loop import Batch, Stage, fit, masked_mean
 from wsiproc.training.nets import as_input
+from wsiproc.training.pictures import write_picture
 from wsiproc.training.settings import Schedule
 from wsiproc_partial_points import keeping
 from wsiproc_partial_points.config import PartialPointsConfig
@@ -37,7 +39,7 @@ from wsiproc_partial_points.images import (
 )
 from wsiproc_partial_points.losses import cross_entropy
 from wsiproc_partial_points.masks import distance_to
-from wsiproc_partial_points.pictures import labels_picture, maps_picture, write_picture
+from wsiproc_partial_points.pictures import labels_picture, maps_picture
 from wsiproc_partial_points.weak import UNKNOWN, cells, cluster_label, voronoi_label
 
 _LEVELS = (0.25, 0.4)
@@ -88,12 +90,7 @@ def checking(fields: Fields, card: Card, config: PartialPointsConfig) -> Check:
     seen = tuple(looked_at(fields.check, config.checked))
     edge = config.centre_um if outputs(config) > 1 else config.mean_um
     by = ("aji", "f1") if outlined(seen) else ("f1",)
-    return Check(seen, by, card, odd(edge / config.mpp))
-
-
-def odd(edge: float) -> int:
-    """The odd number of px nearest to `edge`."""
-    return max(1, 2 * round((edge - 1) / 2) + 1)
+    return Check(seen, by, card, odd_px(edge, config.mpp))
 
 
 def learn_segmenter(

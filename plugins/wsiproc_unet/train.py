@@ -17,11 +17,11 @@ from wsiproc.datasets import Sample
 from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
 from wsiproc.training.augment import crops
-from wsiproc.training.choose import Judged
+from wsiproc.training.choose import judge
 from wsiproc.training.curves import draw_curves
 from wsiproc.training.deliver import deliver
 from wsiproc.training.export import Deployed, Head
-from wsiproc.training.labels import between, centre_map, foreground
+from wsiproc.training.labels import between, centre_map, foreground, odd_px
 from wsiproc.training.loop import Batch, Stage, fit, masked_mean
 from wsiproc.training.nets import ResidualUNet, aligned_margin, as_input, predict
 from wsiproc.training.sets import Data, licence_of_weights, load, on_card
@@ -30,8 +30,8 @@ from wsiproc_unet.config import CHOICES, UNetConfig
 
 def heads(config: UNetConfig) -> dict[str, Head]:
     """What the two channels become."""
-    smooth = 2 * round((config.smooth_um / config.mpp - 1) / 2) + 1
-    return {"prob": Head((0, 1), "sigmoid"), "centre": Head((1, 2), "sigmoid", max(1, smooth))}
+    smooth = odd_px(config.smooth_um, config.mpp)
+    return {"prob": Head((0, 1), "sigmoid"), "centre": Head((1, 2), "sigmoid", smooth)}
 
 
 def train(config: UNetConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
@@ -62,15 +62,12 @@ def train(config: UNetConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
     draw_curves(fitted.history, inputs.out / "curves.png", fitted.step)
     deployed = Deployed(fitted.net, heads(config))
     card = carded(config, data, inputs.command)
-    judged = [
-        Judged(
-            deployed.maps(image.pixels[0], step=card.step, margin=card.margin),
-            sample.mpp or config.mpp,
-            sample.instances(),
-        )
+    images = (
+        (image.pixels[0], sample.mpp or config.mpp, sample.instances())
         for sample, image in data.check
-    ]
+    )
     tissue, by = data.check[0][1].pixels[0], ("aji", "f1")
+    judged = judge(deployed, card, images)
     deliver(deployed, card, inputs, judged=judged, choices=CHOICES, by=by, tissue=tissue)
     return (path,)
 

@@ -20,6 +20,7 @@ from wsiproc.workbench import Workbench
 
 SETTINGS = RunConfig(execution=Execution(workers=0, threads=1, tile_px=128, window_px=128))
 NAME = "slide"
+UNDISTURBED = "undisturbed"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Scene:
             execution=SETTINGS.execution,
         )
 
+    @property
+    def undisturbed(self) -> Path:
+        """The result of an undisturbed run."""
+        return self.folder / UNDISTURBED / NAME
+
     def new(self, name: str) -> Path:
         """A folder that is not there yet, whatever an earlier round left."""
         path = self.folder / name
@@ -94,7 +100,7 @@ def make_scene(folder: Path) -> Scene:
     model.write_bytes(one_layer_model(mpp=0.5, window=128))
     scene = Scene(folder, slide, model, {}, 0.0)
     for _ in range(2):
-        out = scene.new("undisturbed")
+        out = scene.new(UNDISTURBED)
         out.mkdir()
         summary, seconds = _steps(scene.job(slide, out))
     assert summary["nuclei"] > 50

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
@@ -19,6 +19,7 @@ from wsiproc.evaluate import box_centres, rasterised
 from wsiproc.geometry import Box
 from wsiproc.metrics import detection, instances, mean_over_images, pixels
 from wsiproc.nuclei import Nuclei
+from wsiproc.training.export import Deployed
 
 RADIUS_UM = 3.0
 """Within this distance a nucleus counts as detected."""
@@ -41,6 +42,25 @@ class Judged:
     maps: Mapping[str, NDArray[np.float32]]
     mpp: float
     true: NDArray[np.int32] | NDArray[np.float64]
+
+
+def judge(
+    deployed: Deployed,
+    card: Card,
+    images: Iterable[tuple[NDArray[np.uint8], float, NDArray[np.int32] | NDArray[np.float64]]],
+) -> list[Judged]:
+    """What a graph says of annotated images.
+
+    Parameters
+    ----------
+    images
+        Pixels ``[h, w, 3]`` at the card's mpp; and as in `Judged`, µm per px of the annotation,
+        and what is true.
+    """
+    return [
+        Judged(deployed.maps(pixels, step=card.step, margin=card.margin), mpp, true)
+        for pixels, mpp, true in images
+    ]
 
 
 def measure(card: Card, images: Sequence[Judged]) -> dict[str, float]:

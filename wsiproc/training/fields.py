@@ -47,6 +47,10 @@ class Field:
             return self.sample.instances()
         return self.sample.points().xy
 
+    def annotated(self) -> tuple[NDArray[np.uint8], float, NDArray[np.int32] | NDArray[np.float64]]:
+        """As `choose.judge` takes it."""
+        return self.pixels, self.mpp, self.truth()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fields:

@@ -19,6 +19,11 @@ IGNORE = -1.0
 """Value of a raster where the annotation says nothing; losses leave such pixels out."""
 
 
+def odd_px(length_um: float, mpp: float) -> int:
+    """The odd number of px nearest to a length, at least 1: the edge of a square around a pixel."""
+    return max(1, 2 * round((length_um / mpp - 1) / 2) + 1)
+
+
 def foreground(instances: NDArray[np.int32]) -> Raster:
     """1 inside nuclei, their borders included, and 0 outside.
 

@@ -10,8 +10,9 @@ import pytest
 from wsiproc.errors import ConfigError
 from wsiproc.methods import TrainingInputs
 from wsiproc.slide._drawn_dataset import drawn_dataset
+from wsiproc.training.labels import odd_px
 from wsiproc_lair.config import PRESETS, LAIRConfig
-from wsiproc_lair.images import Images, believed, certain, odd_px, see, squares, without_points
+from wsiproc_lair.images import Images, believed, certain, see, squares, without_points
 
 CONFIG = PRESETS["smoke"]
 SEEN = np.ones((20, 30), bool)

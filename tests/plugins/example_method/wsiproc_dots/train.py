@@ -19,7 +19,7 @@ from wsiproc.evaluate import box_centres
 from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
 from wsiproc.training.augment import crops
-from wsiproc.training.choose import Judged
+from wsiproc.training.choose import judge
 from wsiproc.training.curves import draw_curves
 from wsiproc.training.deliver import deliver
 from wsiproc.training.export import Deployed, Head
@@ -59,14 +59,11 @@ def train(config: DotsConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
     )
     draw_curves(fitted.history, inputs.out / "curves.png", fitted.step)
     deployed, card = Deployed(fitted.net, HEADS), carded(config, data, inputs.command)
-    judged = [
-        Judged(
-            deployed.maps(image.pixels[0], step=card.step, margin=card.margin),
-            sample.mpp or config.mpp,
-            sample.instances(),
-        )
+    images = (
+        (image.pixels[0], sample.mpp or config.mpp, sample.instances())
         for sample, image in data.check
-    ]
+    )
+    judged = judge(deployed, card, images)
     tissue = data.check[0][1].pixels[0]
     deliver(deployed, card, inputs, judged=judged, choices=CHOICES, by=("f1",), tissue=tissue)
     return (path,)
