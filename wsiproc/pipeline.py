@@ -57,6 +57,9 @@ from wsiproc.store.staging import claim
 from wsiproc.tiling import Grid, Tile, Window, make_grid, tile_at, tiles_of, windows_of
 from wsiproc.workbench import Workbench
 
+BY_CLASS = ("prob", "class", "tp")
+"""Maps that may have a channel for each class on the card."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -340,7 +343,9 @@ def _store_maps(
     s = card.stride
     names = tuple(c.name for c in card.classes)
     layers = {
-        name: Layer(names if values.shape[0] == len(names) else (name,) * values.shape[0])
+        name: Layer(
+            names if name in BY_CLASS and len(values) == len(names) else (name,) * len(values)
+        )
         for name, values in maps.items()
     }
     x, y = planned.plan.view.frame.um_per_px

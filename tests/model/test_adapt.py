@@ -166,6 +166,20 @@ def test_instances_of_blank_windows_are_left_out() -> None:
     np.testing.assert_array_equal(maps["scores"], np.array([0.9, 0.7], np.float32))
 
 
+def test_two_logits_of_a_foreign_hover_net_become_one_probability() -> None:
+    outputs = {
+        "np": {"name": "np_logits", "activation": "softmax", "channels": (1,)},
+        "tp": {"name": "types", "activation": "softmax", "channels": (1,)},
+    }
+    card = _card(kind="hover", post={"kind": "hover", "chosen_on": "x"}, outputs=outputs)
+    logits = np.zeros((1, 2, 64, 64), np.float32)
+    logits[:, 1] = 2
+    raw = {"np_logits": logits, "hv": np.zeros_like(logits), "types": logits}
+    maps = maps_from(card, raw, 1, 64)
+    assert {name: m.shape[1] for name, m in maps.items()} == {"np": 1, "hv": 2, "tp": 1}
+    np.testing.assert_allclose(maps["np"], 1 / (1 + np.exp(-2)), atol=1e-6)
+
+
 def _instances_card(**changes: object) -> Card:
     fields = {
         "kind": "instances",
@@ -207,6 +221,7 @@ def test_logits_of_scores_and_masks_become_probabilities() -> None:
         {"masks": np.zeros((3, 28, 28), np.float32)},
         {"masks": np.zeros((3, 2, 28, 28), np.float32)},
         {"masks": np.zeros((3, 1, 28, 14), np.float32)},
+        {"masks": np.zeros((3, 1, 64, 64), np.float32)},
         {"tile": np.zeros((3, 1), np.int64)},
     ],
 )
