@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from wsiproc.errors import ConfigError
 
-PREDICTED = "predicted"
-"""Source of an outline that a model drew."""
+PREDICTED, ANNOTATED = "predicted", "annotated"
+"""Sources of outlines: drawn by a model, or by people."""
 
 _SPACE = uuid.UUID("5d8a3c1e-4c0b-5f0e-9c53-0b7f6e4b2a11")
 """Of the names that outlines get: the same outline of the same model has the same name."""
@@ -39,16 +39,16 @@ class Outline:
     class_name, color
         As on the model's card.
     score
-        In [0, 1].
+        In [0, 1]; None where nobody gave one.
     source
-        Who drew it: `PREDICTED`, or else.
+        Who drew it: `PREDICTED` or `ANNOTATED`.
     """
 
     polygon: shapely.Polygon
     name: str
     class_name: str
     color: tuple[int, int, int]
-    score: float
+    score: float | None
     source: str = PREDICTED
 
 
@@ -69,7 +69,7 @@ def written(outlines: Sequence[Outline], *, model: str) -> str:
                 "objectType": "annotation",
                 "classification": {"name": outline.class_name, "color": list(outline.color)},
                 "isLocked": False,
-                "measurements": {"score": round(outline.score, 4)},
+                "measurements": _measured(outline),
                 "metadata": {"source": outline.source, "model": model},
             },
         }
@@ -162,6 +162,10 @@ def simplified(
                 return simple, float(overlap)
         tolerance /= 2
     return polygon, 1.0
+
+
+def _measured(outline: Outline) -> dict[str, float]:
+    return {} if outline.score is None else {"score": round(outline.score, 4)}
 
 
 def _rings(polygon: shapely.Polygon) -> list[list[list[float]]]:

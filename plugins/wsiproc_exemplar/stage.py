@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wsiproc.metrics import instances, mean_over_images
+from wsiproc.card import Card
 from wsiproc.training.descent import autocast, descend
+from wsiproc.training.choose import measure
+from wsiproc.training.judging import JudgedWindows, judge
 from wsiproc.training.loop import Batch, Stage
 from wsiproc.training.mask_rcnn import targets_of
 from wsiproc.training.mask_rcnn_windows import WindowDetector
 from wsiproc.training.nets import as_input
 from wsiproc.training.outlines import Outlined
-from wsiproc.training.pasting import detections, pasted
 from wsiproc.training.settings import Schedule
 from wsiproc.training.turning import Crop, crop_field
 from wsiproc_exemplar.config import ExemplarConfig
@@ -28,11 +29,12 @@ TRIES = 8
 
 
 def stage(
-    config: ExemplarConfig, images: Sequence[Outlined], check: Sequence[Outlined]
+    config: ExemplarConfig, images: Sequence[Outlined], check: Sequence[Outlined], card: Card
 ) -> Stage:
     """What `wsiproc.training.loop.fit` needs to know.
 
-    `check` may be empty: then the last weights are kept.
+    `check` may be empty: then the last weights are kept.  `card` has the constants by which its
+    images are decoded.
     """
     area = np.array([image.labels.size for image in images], np.float64)
     share = area / area.sum()
@@ -53,11 +55,14 @@ def stage(
         losses: Mapping[str, Tensor] = net(as_input(tensors["image"]), targets)
         return torch.stack(list(losses.values())).sum()
 
-    def measure(net: nn.Module) -> dict[str, float]:
+    def checked(net: nn.Module) -> dict[str, float]:
         assert isinstance(net, ExemplarNet)
-        return judged(net, config, check) if check else {}
+        if not check:
+            return {}
+        scores = measure(card, judged(net, config, check))
+        return {name: scores.get(name, 0.0) for name in ("aji", "f1")}
 
-    return Stage(NAME, batch, loss, measure, better=("aji", True) if check else None)
+    return Stage(NAME, batch, loss, checked, better=("aji", True) if check else None)
 
 
 def crop_with_outlines(image: Outlined, rng: np.random.Generator, config: ExemplarConfig) -> Crop:
@@ -80,16 +85,20 @@ def crop_with_outlines(image: Outlined, rng: np.random.Generator, config: Exempl
 
 
 def judged(
-    net: ExemplarNet, config: ExemplarConfig, check: Sequence[Outlined]
-) -> dict[str, float]:
-    """Mean AJI and F1 at half overlap of the val images, at a score above one half."""
+    net: ExemplarNet, config: ExemplarConfig, images: Sequence[Outlined]
+) -> list[JudgedWindows]:
+    """What the network says of images, and their annotation as it was drawn."""
     detector = WindowDetector(net, config.window_px)
-    scores = []
-    for image in check:
-        found = detections(detector, image.pixels, config.margin_px)
-        labels = pasted(found, (image.labels.shape[0], image.labels.shape[1]))
-        scores.append(instances(image.labels, labels).scores())
-    return {name: mean_over_images([s[name] for s in scores]) for name in ("aji", "dq")}
+    return [
+        judge(
+            detector,
+            image.pixels,
+            margin=config.margin_px,
+            mpp=image.mpp,
+            true=image.sample.instances(),
+        )
+        for image in images
+    ]
 
 
 class Steep:
