@@ -13,9 +13,12 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from wsiproc.card import Card
 from wsiproc.decode import decode
+from wsiproc.decode.instances import decode_instances, views_of
 from wsiproc.errors import ConfigError
 from wsiproc.geometry import Box
 from wsiproc.methods import (
@@ -29,8 +32,10 @@ from wsiproc.methods import (
     find_method,
 )
 from wsiproc.model import load_model, open_session
+from wsiproc.nuclei import Nuclei
 from wsiproc.slide._drawn import draw_image
 from wsiproc.slide._drawn_dataset import drawn_dataset
+from wsiproc.tiling import Window
 
 
 class StoppedError(Exception):
@@ -152,11 +157,9 @@ class MethodContract:
         window = min(model.card.windows)
         session = open_session(model, device="cpu", window=window)
         pixels, truth = draw_image(window, window, seed=12345, mpp=model.card.mpp)
-        box = Box(0, 0, window, window)
-        maps = {name: values[0] for name, values in session.run(pixels[None]).items()}
-        found = decode(model.card, maps, box, box)
-        blank = session.run(np.full((1, window, window, 3), 245, np.uint8))
-        none = decode(model.card, {name: values[0] for name, values in blank.items()}, box, box)
+        found = _found(model.card, session.run(pixels[None]), window)
+        blank = np.full((1, window, window, 3), 245, np.uint8)
+        none = _found(model.card, session.run(blank), window)
         session.close()
         assert len(found) > 0.3 * truth.max()
         assert len(none) <= 0.02 * truth.max()
@@ -191,3 +194,11 @@ class MethodContract:
         other = TrainingInputs(inputs.data, inputs.out, inputs.unlabelled, seed=inputs.seed + 1)
         with pytest.raises(ConfigError, match="choose another --out"):
             self.method.train(smoke, other)
+
+
+def _found(card: Card, outputs: dict[str, NDArray[np.float32]], window: int) -> Nuclei:
+    """The nuclei of one window that is a whole slide."""
+    box = Box(0, 0, window, window)
+    if card.fixed_windows:
+        return decode_instances(card, views_of(card, outputs, [Window(box, box)]), box, box)
+    return decode(card, {name: values[0] for name, values in outputs.items()}, box, box)
