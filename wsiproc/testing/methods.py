@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from wsiproc.card import Card
-from wsiproc.decode import decode
-from wsiproc.decode.instances import decode_instances, views_of
+from wsiproc.decode import decode, views_of
 from wsiproc.errors import ConfigError
 from wsiproc.geometry import Box
 from wsiproc.methods import (
@@ -31,7 +30,7 @@ from wsiproc.methods import (
     TrainingStep,
     find_method,
 )
-from wsiproc.model import load_model, open_session
+from wsiproc.model import Session, load_model, open_session
 from wsiproc.nuclei import Nuclei
 from wsiproc.slide._drawn import draw_image
 from wsiproc.slide._drawn_dataset import drawn_dataset
@@ -157,9 +156,8 @@ class MethodContract:
         window = min(model.card.windows)
         session = open_session(model, device="cpu", window=window)
         pixels, truth = draw_image(window, window, seed=12345, mpp=model.card.mpp)
-        found = _found(model.card, session.run(pixels[None]), window)
-        blank = np.full((1, window, window, 3), 245, np.uint8)
-        none = _found(model.card, session.run(blank), window)
+        found = _nuclei_of(model.card, session, pixels)
+        none = _nuclei_of(model.card, session, np.full_like(pixels, 245))
         session.close()
         assert len(found) > 0.3 * truth.max()
         assert len(none) <= 0.02 * truth.max()
@@ -196,9 +194,10 @@ class MethodContract:
             self.method.train(smoke, other)
 
 
-def _found(card: Card, outputs: dict[str, NDArray[np.float32]], window: int) -> Nuclei:
-    """The nuclei of one window that is a whole slide."""
-    box = Box(0, 0, window, window)
+def _nuclei_of(card: Card, session: Session, pixels: NDArray[np.uint8]) -> Nuclei:
+    """What a model finds in one window, that is all there is."""
+    box = Box(0, 0, pixels.shape[1], pixels.shape[0])
+    outputs = session.run(pixels[None])
     if card.fixed_windows:
-        return decode_instances(card, views_of(card, outputs, [Window(box, box)]), box, box)
+        return decode(card, views_of(card, outputs, [Window(box, box)]), box, box)
     return decode(card, {name: values[0] for name, values in outputs.items()}, box, box)
