@@ -74,18 +74,26 @@ def network_says(
     return concat_views(views) if views else maps
 
 
+def layers_of(card: Card, maps: Maps) -> dict[str, Layer]:
+    """How each map is stored: what its channels are, and between which values it lies."""
+    names = tuple(nucleus.name for nucleus in card.classes)
+    layers = {}
+    for name, values in maps.items():
+        if name == "hv":
+            layers[name] = Layer(("along x", "along y"), low=-1.0)
+        elif name in BY_CLASS and len(values) == len(names):
+            layers[name] = Layer(names)
+        else:
+            layers[name] = Layer((name,) * len(values))
+    return layers
+
+
 def store_maps(
     path: Path, maps: Maps, card: Card, grid: Grid, tile: Tile, planned: Planned
 ) -> None:
     """Store the maps over a tile's core; before its fragment, so that a finished tile has them."""
     s = card.stride
-    names = tuple(c.name for c in card.classes)
-    layers = {
-        name: Layer(
-            names if name in BY_CLASS and len(values) == len(names) else (name,) * len(values)
-        )
-        for name, values in maps.items()
-    }
+    layers = layers_of(card, maps)
     x, y = planned.plan.view.frame.um_per_px
     size = (-(-grid.width // s), -(-grid.height // s))
     create_maps(path, layers, size=size, um_per_px=(x * s, y * s), core=grid.core // s)
