@@ -19,6 +19,7 @@ from wsiproc.cli import (
     gc,
     info,
     models,
+    propose,
     run,
     sample,
     status,
@@ -47,6 +48,7 @@ app.command("models")(models.models)
 app.command("methods")(train.methods)
 app.command("train", cls=train.TrainCommand)(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("propose")(propose.propose)
 app.command("doctor")(doctor.doctor)
 
 
