@@ -144,7 +144,9 @@ class SynthesisConfig(MethodConfig):
     penalty_every: int = Field(default=4, ge=1)
     """Steps of the critics between penalties, which then count so many times more."""
     noise: float = Field(default=0.1, ge=0)
-    """Standard deviation of the noise, against the error of the scale before."""
+    """Standard deviation of the noise, against the error of the scale before;"""
+    first_noise: float = Field(default=0.2, gt=0)
+    """of that at the first scale, as images are from -1 to 1 (1 in the paper's code)."""
     whole_weight: float = Field(default=1.0, ge=0)
     """Beta, of the critic of the whole image;"""
     nuclei_weight: float = Field(default=1.0, ge=0)
@@ -190,6 +192,7 @@ PRESETS: Mapping[str, LabelEfficientConfig] = {
             critic_norm="batch",
             penalty_every=1,
             tinted=False,
+            first_noise=1.0,
             steps=3000,
             batch=8,
             critic_steps=3,
