@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from wsiproc.methods import MethodConfig
-from wsiproc.training.settings import Augmentation, Schedule
+from wsiproc.training.settings import FieldAugmentation, Schedule
 
 Segmenter = Literal["hover", "mask_rcnn"]
 
@@ -19,19 +20,23 @@ class HoverConfig(MethodConfig):
     mpp: float = Field(default=0.5, gt=0.05, lt=5)
     """µm per px that the network works at."""
     network: Literal["small", "monai"] = "small"
-    """``small``: a residual U-Net with two outputs; ``monai``: HoVer-Net itself."""
-    width: int = Field(default=24, ge=4)
+    """``small``: a residual U-Net with two decoders; ``monai``: HoVer-Net itself."""
+    width: int = Field(default=20, ge=4)
     """Channels of the small network at full resolution."""
     poolings: int = Field(default=3, ge=1, le=5)
-    schedule: Schedule = Schedule(steps=2000, check_every=250)
+    """How often the small network halves its resolution."""
+    encoder_weights: Path | None = None
+    """``monai``: file of ImageNet's ResNet-50 with torchvision's names (``resnet50-*.pth``), where
+    there is one; else weights begin at random."""
+    schedule: Schedule = Schedule(steps=2000, check_every=200)
     """On patches and synthetic pairs."""
-    augmentation: Augmentation = Augmentation()
+    augmentation: FieldAugmentation = FieldAugmentation()
     synthetic_share: float = Field(default=0.5, ge=0, lt=1)
     """Part of the crops that are from synthetic pairs, where there are any."""
     distance_weight: float = Field(default=1.0, ge=0)
     """Of the squared error of the distances;"""
     gradient_weight: float = Field(default=1.0, ge=0)
-    """of that of their gradients inside nuclei (2 in HoVer-Net's article)."""
+    """of that of their gradients inside nuclei (2 in HoVer-Net's article, 1 in its code)."""
     windows: tuple[int, ...] = (1280, 512, 1024)
     """Edges of the windows the model may be run with, preferred one first."""
 
@@ -44,7 +49,7 @@ class MaskRCNNConfig(MethodConfig):
     width: int = Field(default=24, ge=4)
     """Channels of the backbone's first level."""
     schedule: Schedule = Schedule(steps=1500, batch=4, check_every=250)
-    augmentation: Augmentation = Augmentation()
+    augmentation: FieldAugmentation = FieldAugmentation()
     synthetic_share: float = Field(default=0.5, ge=0, lt=1)
     """Part of the crops that are from synthetic pairs, where there are any."""
     window: int = Field(default=256, ge=64)
@@ -57,38 +62,68 @@ class RoundsConfig(MethodConfig):
     rounds: int = Field(default=2, ge=0, le=10)
     """Of predicting, and of learning from that beside the patches."""
     patches: int = Field(default=200, ge=1)
-    """Unlabelled patches that a round predicts (600 in the paper)."""
+    """Unlabelled patches, as large as those that are annotated, that a round predicts (600 in the
+    paper); all, where there are fewer."""
+    share: float = Field(default=0.5, ge=0, lt=1)
+    """Part of the crops that are from them."""
     keep_above: float = Field(default=0.7, ge=0, lt=1)
     """Nuclei with a lower score are unknown, neither nucleus nor background (0.5 in the paper's
     code, which takes them for background)."""
+    background_below: float = Field(default=0.3, gt=0, le=1)
+    """Pixels outside of nuclei that are more probably nuclear are unknown; 1: none is."""
     part: float = Field(default=0.5, gt=0, le=1)
     """Of the steps of the first training that a round takes."""
+    export: Literal["best", "last"] = "best"
+    """Which weights become the model: those of the round that was best on val, or the last's, as in
+    the paper."""
 
+
+_NAIVE = FieldAugmentation(
+    scales=(1.0,),
+    stain_gain=0.1,
+    stain_depth=0,
+    stain_turn=0.02,
+    stain_shift=0.02,
+    light=0.05,
+    jpeg=False,
+    beyond=0,
+    litter=0,
+    turned=0,
+)
+"""Right angles, mirror images, blur, noise and some jitter of colours (sec. IV-B)."""
 
 PAPER_HOVER = HoverConfig(
     mpp=0.25,
     network="monai",
-    schedule=Schedule(steps=6000, batch=16, crop_px=256, lr=1e-4, weight_decay=0, check_every=500),
-    windows=(256,),
+    schedule=Schedule(steps=6000, batch=8, crop_px=256, lr=1e-4, weight_decay=0, check_every=500),
+    augmentation=_NAIVE,
+    windows=(1024, 512),
 )
 PAPER_MASK_RCNN = MaskRCNNConfig(
     mpp=0.25,
     width=64,
     schedule=Schedule(steps=12000, batch=6, crop_px=256, lr=5e-3, weight_decay=1e-4),
+    augmentation=_NAIVE,
 )
-PAPER_ROUNDS = RoundsConfig(rounds=3, patches=600, keep_above=0.5)
+PAPER_ROUNDS = RoundsConfig(
+    rounds=3, patches=600, keep_above=0.5, background_below=1.0, export="last"
+)
 
-_SMOKE = Schedule(steps=120, batch=6, crop_px=64, lr=5e-3, ema=0.95, check_every=60)
-_AS_IT_IS = Augmentation(scales=(1.0,), stain_depth=0, litter=0)
+_SMOKE = Schedule(steps=160, batch=6, crop_px=64, lr=5e-3, ema=0.95, check_every=80)
+_AS_IT_IS = FieldAugmentation(scales=(1.0,), stain_depth=0, litter=0)
 SMOKE_HOVER = HoverConfig(
     width=8, poolings=2, schedule=_SMOKE, augmentation=_AS_IT_IS, windows=(256, 512)
 )
 SMOKE_MASK_RCNN = MaskRCNNConfig(
     width=8, schedule=_SMOKE.model_copy(update={"batch": 2}), augmentation=_AS_IT_IS
 )
-SMOKE_ROUNDS = RoundsConfig(rounds=1, patches=8)
+SMOKE_ROUNDS = RoundsConfig(rounds=1, patches=8, part=0.25)
 
-CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "threshold": (0.3, 0.4, 0.5, 0.6, 0.7),
+HOVER_CHOICES: Mapping[str, tuple[Any, ...]] = {
+    "marker_threshold": (0.1, 0.2, 0.3, 0.4, 0.5),
+    "threshold": (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65),
+    "slope_um": (0.4, 0.56, 0.8, 1.1),
+    "marker_depth_um": (0.0, 0.25, 0.5, 0.75, 1.0),
+    "min_area_um2": (4.0, 8.0, 12.0, 16.0),
 }
-"""Constants of post-processing that are tried on the val split."""
+"""Constants of the decoder of `hover` that are tried on the val split."""

@@ -52,7 +52,8 @@ def hover_targets(
     -------
     hv, known
         ``[2, h, w]`` float32, and ``[h, w]`` bool: false where the label map is unknown, and in
-        nuclei with pixels on its edge, whose centres cannot be told from what is seen of them.
+        nuclei that reach its edge or a pixel that is unknown: their centres cannot be told from
+        what is seen of them.
     """
     hv = np.zeros((2, *instances.shape), np.float32)
     known = instances >= 0
@@ -70,10 +71,11 @@ def hover_targets(
         high = np.maximum.reduceat(away[order], begin)
         side = np.where(away < 0, -low[index], high[index])
         hv[channel, row, column] = away / np.where(away == 0, 1, side)
-    height, width = instances.shape
-    on_edge = (row == 0) | (column == 0) | (row == height - 1) | (column == width - 1)
+    unseen = np.pad(instances < 0, 1, constant_values=True)
+    beside = unseen[row, column + 1] | unseen[row + 2, column + 1]
+    beside |= unseen[row + 1, column] | unseen[row + 1, column + 2]
     cut = np.zeros(len(values), bool)
-    cut[index[on_edge]] = True
+    cut[index[beside]] = True
     known[row, column] = ~cut[index]
     return hv, known
 

@@ -80,7 +80,7 @@ class _Decoder(nn.Module):
         return out
 
 
-class HoVerNet(nn.Module):
+class HoverNet(nn.Module):
     """HoVer-Net in its mode ``fast`` (Graham 2019), for windows of any size.
 
     MONAI's layers, put together here: its own `forward` takes 256 px alone.  They are enlarged
@@ -168,7 +168,7 @@ def load_encoder(layers: nn.Module, path: Path) -> None:
     layers.load_state_dict({**own, **fitting})
 
 
-_FITTING = 302
+_FITTING = 298
 """Tensors of a ResNet-50 that have a place in HoVer-Net's encoder."""
 
 
