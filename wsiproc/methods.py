@@ -132,28 +132,6 @@ class Method(Protocol):
         """Train, or go on training, and return the carded ONNX files."""
 
 
-@runtime_checkable
-class Selecting(Protocol):
-    """A method that also says what to annotate (``wsiproc select``)."""
-
-    def select(self, config: MethodConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
-        """Write what is to be annotated of the train splits of ``inputs.data``.
-
-        Returns the files that people go on with; a selection found finished is not made again.
-        """
-
-
-@runtime_checkable
-class Synthesizing(Protocol):
-    """A method that also makes labelled images of labelled ones (``wsiproc synthesize``)."""
-
-    def synthesize(self, config: MethodConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
-        """Write a data set into ``inputs.out``, going on with one found there unfinished.
-
-        Returns its folder.
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class ShippedModel:
     """A model that a plugin package carries.

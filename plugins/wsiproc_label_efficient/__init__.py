@@ -5,10 +5,11 @@ Lou et al. 2022, "Which Pixel to Annotate: a Label-Efficient Nuclei Segmentation
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsiproc.datasets import Sample
 from wsiproc.methods import MethodConfig, ShippedModel, TrainingInputs
 from wsiproc_label_efficient.config import PRESETS, LabelEfficientConfig
 
@@ -38,19 +39,23 @@ class LabelEfficient:
         assert isinstance(config, LabelEfficientConfig)
         return train(config, inputs)
 
-    def select(self, config: MethodConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
-        """Choose patches of ``inputs.data``; see `wsiproc.methods.Selecting`."""
+    def select(
+        self, config: MethodConfig, samples: Sequence[Sample], inputs: TrainingInputs
+    ) -> tuple[Path, ...]:
+        """Choose patches of `samples`; see `wsiproc.cli.select.Selecting`."""
         from wsiproc_label_efficient.selection import select
 
         assert isinstance(config, LabelEfficientConfig)
-        return select(config, inputs)
+        return select(config, samples, inputs)
 
-    def synthesize(self, config: MethodConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
-        """Multiply the patches of ``inputs.data``; see `wsiproc.methods.Synthesizing`."""
-        from wsiproc_label_efficient.synthesis import synthesize_sets
+    def synthesize(
+        self, config: MethodConfig, samples: Sequence[Sample], inputs: TrainingInputs
+    ) -> tuple[Path, ...]:
+        """Multiply annotated patches; see `wsiproc.cli.synthesize.Synthesizing`."""
+        from wsiproc_label_efficient.synthesis import multiply
 
         assert isinstance(config, LabelEfficientConfig)
-        return synthesize_sets(config, inputs)
+        return multiply(config, samples, inputs)
 
 
 METHOD = LabelEfficient()
