@@ -79,7 +79,9 @@ class _Trunk(nn.Module):
             x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
             said = net.layer4(net.layer3(net.layer2(net.layer1(x))))
         if said.ndim != 4:
-            raise ConfigError("this architecture gives no map of features: take one of convolutions")
+            raise ConfigError(
+                "this architecture gives no map of features: take one of convolutions"
+            )
         return said
 
 

@@ -72,7 +72,9 @@ class RoundsConfig(MethodConfig):
     background_below: float = Field(default=0.3, gt=0, le=1)
     """Pixels outside of nuclei that are more probably nuclear are unknown; 1: none is."""
     part: float = Field(default=0.5, gt=0, le=1)
-    """Of the steps of the first training that a round takes."""
+    """Of the steps of the first training that a round takes,"""
+    rate: float = Field(default=0.5, gt=0, le=1)
+    """and of its highest rate: it goes on with the weights of the round before."""
     export: Literal["best", "last"] = "best"
     """Which weights become the model: those of the round that was best on val, or the last's, as in
     the paper."""
@@ -106,7 +108,7 @@ PAPER_MASK_RCNN = MaskRCNNConfig(
     augmentation=_NAIVE,
 )
 PAPER_ROUNDS = RoundsConfig(
-    rounds=3, patches=600, keep_above=0.5, background_below=1.0, export="last"
+    rounds=3, patches=600, keep_above=0.5, background_below=1.0, rate=1.0, export="last"
 )
 
 _SMOKE = Schedule(steps=160, batch=6, crop_px=64, lr=5e-3, ema=0.95, check_every=80)
