@@ -69,7 +69,7 @@ class HoverPost(Frozen):
     kind: Literal["hover"] = "hover"
     threshold: float = Field(default=0.5, gt=0, lt=1)
     """A pixel belongs to a nucleus where `np` exceeds this."""
-    marker_threshold: float = Field(default=0.3, gt=0, lt=1)
+    marker_threshold: float = Field(default=0.15, gt=0, lt=1)
     """A pixel belongs to a marker where it is less of a border than this.  A border of 1 is that
     of two touching nuclei, where a map of the target's own kind falls from 1 to -1; .5 is that
     of a nucleus alone; 0 is inside of one, where the maps rise."""

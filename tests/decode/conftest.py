@@ -33,7 +33,7 @@ def _card(
             "stride": stride,
             "largest_nucleus_um": largest,
             "classes": [{"name": f"class {i}", "color": (0, 0, 0)} for i in range(classes)],
-            "local": True,
+            "local": kind != "instances",
             "post": {"kind": kind, **post},
         }
     )

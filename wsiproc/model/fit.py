@@ -107,8 +107,9 @@ def _check_outputs(card: Card, outputs: dict[str, Port]) -> None:
         if port.shape is not None and len(port.shape) != 4:
             raise ModelError(f"the output {source!r} has {len(port.shape)} axes, not [N, C, h, w]")
         _check_channels(card, name, port)
-    if card.kind == "mask" and len(card.classes) > 1 and "class" not in named:
-        raise ModelError("the card lists several classes, but the model has no output 'class'")
+    classes = {"mask": "class", "hover": "tp"}.get(card.kind, "prob")
+    if len(card.classes) > 1 and classes not in named:
+        raise ModelError(f"the card lists several classes, but the model has no output {classes!r}")
 
 
 def _check_channels(card: Card, name: str, port: Port) -> None:
@@ -131,9 +132,9 @@ def _check_channels(card: Card, name: str, port: Port) -> None:
 def channels(card: Card, name: str) -> int | None:
     """How many channels a map of this card has; None where that is the decoder's matter."""
     match card.kind, name:
-        case ("mask", "prob" | "centre"):
+        case ("mask", "prob" | "centre") | ("hover", "np"):
             return 1
-        case ("points", "prob") | ("mask", "class"):
+        case ("points", "prob") | ("mask", "class") | ("hover", "tp"):
             return len(card.classes)
         case "hover", "hv":
             return 2
