@@ -114,6 +114,7 @@ def learn_rounds(
     split = card.post.chosen_on.replace(" ", "/")
     for number in range(1 + (config.rounds.rounds if pool else 0)):
         folder = inputs.out / f"round-{number}"
+        folder.mkdir(exist_ok=True)
         pseudo: tuple[Image, ...] = ()
         if rounds:
             net, card = copy.deepcopy(rounds[-1].net), rounds[-1].card
@@ -267,7 +268,6 @@ def draw_predictions(
 def _keep(path: Path, labels: Sequence[Labels]) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, *labels)
-    path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write_atomically(path, buffer.getvalue())
 
 
