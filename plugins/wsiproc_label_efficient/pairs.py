@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsiproc.errors import StoreError
+from wsiproc.errors import ConfigError, StoreError
 from wsiproc.training import checkpoint
 
 
@@ -35,7 +35,7 @@ class Pair:
 
 def write_dataset(
     folder: Path,
-    pairs: Mapping[str, Callable[[], Pair]],
+    pairs: Mapping[str, Callable[[], Pair | None]],
     *,
     name: str,
     title: str,
@@ -47,37 +47,39 @@ def write_dataset(
     """Write `pairs` by their ids; ``dataset.toml`` comes last, and says that all are there.
 
     Pairs whose files are there already are not asked for; the instances are written after the
-    image.
+    image.  One that turns out to be None is left out.
 
     Raises
     ------
+    ConfigError
+        If all are.
     StoreError
         If it cannot be written.
     """
-    images, instances = prepared(folder)
+    images, instances = _prepared(folder)
+    there = []
     for id_, make in pairs.items():
         if not (instances / f"{id_}.png").is_file():
             pair = make()
+            if pair is None:
+                continue
             checkpoint.write_atomically(images / f"{id_}.png", png(pair.pixels))
             labels = png(pair.instances.astype(np.uint16))
             checkpoint.write_atomically(instances / f"{id_}.png", labels)
+        there.append(id_)
+    if not there:
+        raise ConfigError(f"{name}: there is no pair of image and mask to write")
     said: dict[str, Any] = {"name": name, "title": title, "labels": "instances"}
     said |= {"licence": licence, "source": source, "mpp": mpp, "note": note}
     # JSON's strings, numbers and lists of strings are TOML's.
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in said.items() if value is not None]
-    lines += ["\n[splits]\n", f"train = {json.dumps(list(pairs))}\n"]
+    lines += ["\n[splits]\n", f"train = {json.dumps(there)}\n"]
     checkpoint.write_atomically(folder / "dataset.toml", "".join(lines).encode())
     return folder
 
 
-def prepared(folder: Path) -> tuple[Path, Path]:
-    """The folders of images and instances, made where they are not there.
-
-    Raises
-    ------
-    StoreError
-        If they cannot be made.
-    """
+def _prepared(folder: Path) -> tuple[Path, Path]:
+    """The folders of images and instances, made where they are not there."""
     try:
         for part in ("images", "instances"):
             (folder / part).mkdir(parents=True, exist_ok=True)

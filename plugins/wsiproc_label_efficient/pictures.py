@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from wsiproc_label_efficient.pairs import Pair
+
 if TYPE_CHECKING:
     from wsiproc_label_efficient.selection import Patch
 
 Bytes = NDArray[np.uint8]
 _SHOWN_PX, _GAP, _ACROSS = 384, 6, 4
+_ENLARGED = 2
 _MARK = (255, 220, 0)
 
 
@@ -48,3 +51,25 @@ def laid_out(cells: Sequence[Bytes], edge: int, across: int) -> Bytes:
         y, x = (i // across) * step, (i % across) * step
         sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell[:edge, :edge]
     return sheet
+
+
+def pairs_picture(rows: Sequence[Sequence[Pair]]) -> Bytes:
+    """A row a patch: itself, then what was made of it; outlines of the masks on the left half."""
+    edge = max(max(pair.instances.shape) for row in rows for pair in row) * _ENLARGED
+    across = max(len(row) for row in rows)
+    blank = np.full((edge, edge, 3), 255, np.uint8)
+    cells = []
+    for row in rows:
+        cells += [_outlined(pair) for pair in row] + [blank] * (across - len(row))
+    return laid_out(cells, edge, across)
+
+
+def _outlined(pair: Pair) -> Bytes:
+    pixels = pair.pixels.repeat(_ENLARGED, 0).repeat(_ENLARGED, 1).copy()
+    labels = pair.instances.repeat(_ENLARGED, 0).repeat(_ENLARGED, 1)
+    rim = np.zeros(labels.shape, bool)
+    rim[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    rim[:-1] |= labels[:-1] != labels[1:]
+    rim[:, labels.shape[1] // 2 :] = False
+    pixels[rim] = _MARK
+    return pixels
