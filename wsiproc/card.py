@@ -93,8 +93,8 @@ class InstancesPost(Frozen):
     mask_threshold: float = Field(default=0.5, gt=0, lt=1)
     """A pixel belongs to a nucleus where the mask, laid into its box, exceeds this."""
     dilation_um: float = Field(default=0.0, ge=0, le=5)
-    """Masks are made larger by a disc of this radius."""
-    most_lost: float = Field(default=0.7, gt=0, le=1)
+    """Masks are made larger by a disc of this radius; under one px, not at all."""
+    most_lost: float = Field(default=0.7, gt=0, lt=1)
     """A nucleus that loses more than this share of its pixels to more certain ones is dropped."""
     first_label: int = Field(default=0, ge=0)
     """The label of the card's first class: 1 where a foreign graph counts background as 0."""
@@ -169,7 +169,8 @@ class Card(Frozen):
     stride: int = Field(default=1, ge=1)
     """Model px per output px."""
     largest_nucleus_um: float = Field(gt=0, le=200)
-    """Longest nucleus that the model and its decoder are meant for."""
+    """Longest nucleus that the model and its decoder are meant for; give it some slack.  Of a
+    longer one the kinds with maps keep the middle, and `instances` nothing."""
     classes: tuple[NucleusClass, ...] = Field(min_length=1, max_length=255)
     post: Post
     local: bool

@@ -105,16 +105,16 @@ def outlined(
 
 
 def _cut(run: Runs, start: Starts, seen: Box, slide: Box) -> NDArray[np.bool_]:
-    """Which nuclei have pixels on an edge of the maps that is not the slide's."""
+    """Which nuclei have pixels on or past an edge of the maps that is not the slide's."""
     edge = np.zeros(len(run), np.bool_)
     if seen.x0 > slide.x0:
-        edge |= run[:, 1] == 0
+        edge |= run[:, 1] <= 0
     if seen.y0 > slide.y0:
-        edge |= run[:, 0] == 0
+        edge |= run[:, 0] <= 0
     if seen.x1 < slide.x1:
-        edge |= run[:, 2] == seen.width
+        edge |= run[:, 2] >= seen.width
     if seen.y1 < slide.y1:
-        edge |= run[:, 0] == seen.height - 1
+        edge |= run[:, 0] >= seen.height - 1
     before = np.concatenate([np.zeros(1, np.int64), np.cumsum(edge, dtype=np.int64)])
     cut: NDArray[np.bool_] = np.diff(before[start]) > 0
     return cut

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -154,22 +155,18 @@ class FeaturePyramid(nn.Module):
 
 
 class ProposalHead(RPNHead):  # type: ignore[misc]
-    """torchvision's head, with the feature that its outputs share; outputs are float32."""
+    """torchvision's head in two steps, so that others can look at what its outputs share."""
 
-    def shared(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The 3 x 3 convolution of each level."""
-        return [self.conv(feature) for feature in features]
-
-    def said(self, shared: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Objectness and box regression of each level from its shared feature."""
-        return (
-            [self.cls_logits(feature).float() for feature in shared],
-            [self.bbox_pred(feature).float() for feature in shared],
-        )
+    def shared(self, features: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+        """The 3 x 3 convolution of each level, float32."""
+        return OrderedDict((name, self.conv(level).float()) for name, level in features.items())
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """See `said`."""
-        return self.said(self.shared(x))
+        """Objectness and box regression of each level from its `shared` feature, float32."""
+        return (
+            [self.cls_logits(feature).float() for feature in x],
+            [self.bbox_pred(feature).float() for feature in x],
+        )
 
 
 class BoxPredictor(FastRCNNPredictor):  # type: ignore[misc]
@@ -191,7 +188,7 @@ class MaskPredictor(MaskRCNNPredictor):  # type: ignore[misc]
 
 
 class MaskRCNN(nn.Module):
-    """Both stages.
+    """Both stages; methods may have classes of their own for each.
 
     Parameters
     ----------
@@ -201,54 +198,50 @@ class MaskRCNN(nn.Module):
         Of nuclei, background not counted.
     """
 
+    first_stage: ClassVar[type[RegionProposalNetwork]] = RegionProposalNetwork
+    second_stage: ClassVar[type[RoIHeads]] = RoIHeads
+
     def __init__(self, settings: MaskRCNNSettings, mpp: float, classes: int = 1) -> None:
         super().__init__()
         self.settings, self.classes = settings, classes
         self.backbone = FeaturePyramid(settings)
-        self.rpn = self.make_rpn(settings, mpp)
-        self.roi_heads = self.make_heads(settings)
+        self.rpn = self.first_stage(**_proposing(settings, mpp))
+        self.rpn.box_coder = BoxCoder(BOX_WEIGHTS)
+        self.roi_heads = self.second_stage(**_outlining(settings, classes))
         if settings.weights is not None:
             load_weights(self, settings)
 
-    def make_rpn(self, settings: MaskRCNNSettings, mpp: float) -> RegionProposalNetwork:
-        """The first stage; `RPN` names its class, which methods may have their own of."""
-        sizes = tuple((edge / mpp,) for edge in settings.anchors_um)
-        anchors = AnchorGenerator(sizes, (settings.ratios,) * len(sizes))
-        kept = {"training": settings.proposals, "testing": settings.proposals}
-        candidates = {"training": settings.candidates, "testing": settings.candidates}
-        rpn = RegionProposalNetwork(
-            anchors,
-            ProposalHead(settings.channels, len(settings.ratios)),
-            fg_iou_thresh=0.7,
-            bg_iou_thresh=0.3,
-            batch_size_per_image=settings.anchors_sampled,
-            positive_fraction=0.5,
-            pre_nms_top_n=candidates,
-            post_nms_top_n=kept,
-            nms_thresh=settings.proposal_overlap,
-        )
-        rpn.box_coder = BoxCoder(BOX_WEIGHTS)
-        return rpn
-
-    def make_heads(self, settings: MaskRCNNSettings) -> RoIHeads:
-        """The second stage."""
-        return RoIHeads(**head_parts(settings, self.classes))
-
     def raw(self, features: Mapping[str, Tensor]) -> Raw:
         """The first stage, before anything is chosen; for inference."""
-        return Raw(*self.rpn.head(list(features.values())))
+        return Raw(*self.rpn.head(list(self.rpn.head.shared(features).values())))
 
     def forward(self, x: Tensor, targets: Targets) -> dict[str, Tensor]:
         """The losses of a batch ``[n, 3, h, w]`` in [-1, 1]; all are means over what is sampled."""
         images = as_images(x)
         features = self.backbone(x)
-        proposals, losses = self.rpn(images, features, targets)
+        proposals, losses = self.rpn(images, self.rpn.head.shared(features), targets)
         _, more = self.roi_heads(features, proposals, images.image_sizes, targets)
         return {**losses, **more}
 
 
-def head_parts(settings: MaskRCNNSettings, classes: int) -> dict[str, object]:
-    """What `RoIHeads` and classes made from it are put together of."""
+def _proposing(settings: MaskRCNNSettings, mpp: float) -> dict[str, Any]:
+    """What the first stage is put together of; sampling as in Ren et al. 2015, sec. 3.1.3."""
+    sizes = tuple((edge / mpp,) for edge in settings.anchors_um)
+    return {
+        "anchor_generator": AnchorGenerator(sizes, (settings.ratios,) * len(sizes)),
+        "head": ProposalHead(settings.channels, len(settings.ratios)),
+        "fg_iou_thresh": 0.7,
+        "bg_iou_thresh": 0.3,
+        "batch_size_per_image": settings.anchors_sampled,
+        "positive_fraction": 0.5,
+        "pre_nms_top_n": dict.fromkeys(("training", "testing"), settings.candidates),
+        "post_nms_top_n": dict.fromkeys(("training", "testing"), settings.proposals),
+        "nms_thresh": settings.proposal_overlap,
+    }
+
+
+def _outlining(settings: MaskRCNNSettings, classes: int) -> dict[str, Any]:
+    """What the second stage is put together of."""
     channels = settings.channels
     convolutions = (settings.mask_channels,) * settings.mask_convolutions
     return {
