@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wsiproc.methods import MethodConfig
+from wsiproc.training.mask_rcnn_settings import MaskRCNNSettings
 from wsiproc.training.settings import FieldAugmentation, Schedule
 
 Segmenter = Literal["hover", "mask_rcnn"]
@@ -46,14 +47,24 @@ class MaskRCNNConfig(MethodConfig):
 
     mpp: float = Field(default=0.5, gt=0.05, lt=5)
     """µm per px that the network works at."""
-    width: int = Field(default=24, ge=4)
-    """Channels of the backbone's first level."""
-    schedule: Schedule = Schedule(steps=1500, batch=4, check_every=250)
+    net: MaskRCNNSettings = MaskRCNNSettings()
+    schedule: Schedule = Schedule(
+        steps=2000, batch=4, crop_px=128, lr=1e-3, clip=5.0, check_every=250
+    )
+    """On patches and synthetic pairs."""
     augmentation: FieldAugmentation = FieldAugmentation()
     synthetic_share: float = Field(default=0.5, ge=0, lt=1)
     """Part of the crops that are from synthetic pairs, where there are any."""
-    window: int = Field(default=256, ge=64)
+    window_px: int = Field(default=256, ge=64)
     """Edge of the fixed windows the model is run with."""
+
+    @model_validator(mode="after")
+    def _whole_cells(self) -> Self:
+        coarsest = self.net.strides[-1]
+        for name, edge in (("window_px", self.window_px), ("crop_px", self.schedule.crop_px)):
+            if edge % coarsest:
+                raise ValueError(f"{name} {edge} is no multiple of the coarsest level, {coarsest}")
+        return self
 
 
 class RoundsConfig(MethodConfig):
@@ -103,9 +114,28 @@ PAPER_HOVER = HoverConfig(
 )
 PAPER_MASK_RCNN = MaskRCNNConfig(
     mpp=0.25,
-    width=64,
-    schedule=Schedule(steps=12000, batch=6, crop_px=256, lr=5e-3, weight_decay=1e-4),
+    net=MaskRCNNSettings(
+        backbone="resnet50",
+        channels=256,
+        anchors_um=(2.0, 4.0, 8.0, 16.0, 32.0),
+        box_features=1024,
+        mask_convolutions=4,
+        mask_channels=256,
+        regions_sampled=512,
+        candidates=2000,
+        proposals=1000,
+    ),
+    schedule=Schedule(
+        steps=12000,
+        batch=6,
+        crop_px=256,
+        lr=1e-4,
+        weight_decay=1e-4,
+        clip=5.0,
+        check_every=1000,
+    ),
     augmentation=_NAIVE,
+    window_px=512,
 )
 PAPER_ROUNDS = RoundsConfig(
     rounds=3, patches=600, keep_above=0.5, background_below=1.0, rate=1.0, export="last"
@@ -117,7 +147,20 @@ SMOKE_HOVER = HoverConfig(
     width=8, poolings=2, schedule=_SMOKE, augmentation=_AS_IT_IS, windows=(256, 512)
 )
 SMOKE_MASK_RCNN = MaskRCNNConfig(
-    width=8, schedule=_SMOKE.model_copy(update={"batch": 2}), augmentation=_AS_IT_IS
+    net=MaskRCNNSettings(
+        widths=(16, 24, 32),
+        channels=16,
+        anchors_um=(5.0, 10.0, 20.0),
+        box_features=48,
+        mask_convolutions=1,
+        mask_channels=16,
+        regions_sampled=64,
+        candidates=300,
+        proposals=200,
+    ),
+    schedule=_SMOKE.model_copy(update={"batch": 2, "crop_px": 96, "lr": 4e-3}),
+    augmentation=_AS_IT_IS,
+    window_px=160,
 )
 SMOKE_ROUNDS = RoundsConfig(rounds=1, patches=8, part=0.25)
 
@@ -129,3 +172,10 @@ HOVER_CHOICES: Mapping[str, tuple[Any, ...]] = {
     "min_area_um2": (4.0, 8.0, 12.0, 16.0),
 }
 """Constants of the decoder of `hover` that are tried on the val split."""
+
+MASK_RCNN_CHOICES: Mapping[str, tuple[Any, ...]] = {
+    "score_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "mask_threshold": (0.3, 0.4, 0.5, 0.6),
+    "min_area_um2": (4.0, 8.0, 12.0, 16.0),
+}
+"""Constants of the decoder of `instances` that are tried on the val split."""

@@ -19,6 +19,7 @@ from wsiproc.training.sets import licence_of_weights, on_card
 from wsiproc_label_efficient.config import LabelEfficientConfig
 from wsiproc_label_efficient.hover_segmenter import HoverSegmenter
 from wsiproc_label_efficient.images import Image, read_image
+from wsiproc_label_efficient.mask_rcnn_segmenter import MaskRCNNSegmenter
 from wsiproc_label_efficient.outlines import outlined, write_sheet
 from wsiproc_label_efficient.rounds import Pool, learn_rounds, pool_of
 from wsiproc_label_efficient.segmenting import Segmenter
@@ -26,7 +27,6 @@ from wsiproc_label_efficient.selection import Selection, patches_dataset, select
 from wsiproc_label_efficient.synthesis import synthesize
 
 NAME = "label_efficient"
-_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +86,8 @@ def train(config: LabelEfficientConfig, inputs: TrainingInputs) -> tuple[Path, .
 def segmenter_of(config: LabelEfficientConfig) -> tuple[Segmenter, float]:
     """The segmenter that is asked for, and the mpp it works at."""
     if config.segmenter == "mask_rcnn":
-        raise ConfigError("the segmenter mask_rcnn cannot be trained by this version: take hover")
+        segmenter = MaskRCNNSegmenter(config.mask_rcnn, config.largest_nucleus_um)
+        return segmenter, config.mask_rcnn.mpp
     return HoverSegmenter(config.hover), config.hover.mpp
 
 
@@ -123,10 +124,6 @@ def few(config: LabelEfficientConfig, fields: Fields, mpp: float, inputs: Traini
             listener=inputs.listener,
         )
         synthetic = tuple(_read(pair, mpp) for pair in read_dataset(made).samples)
-        shown = synthetic[:: max(1, len(synthetic) // _SHOWN)][:_SHOWN]
-        write_sheet(
-            inputs.out / "pairs.png", [outlined(i.pixels, i.instances) for i in shown], across=4
-        )
     pool = tuple(pool_of(field, _patches_of(field, selection)) for field in fields.train) + tuple(
         pool_of(field, []) for field in fields.unlabelled
     )
