@@ -126,9 +126,12 @@ class SynthesisConfig(MethodConfig):
     """Convolutions of each network."""
     critic_norm: Literal["none", "batch"] = "none"
     """Of critics.  Over a batch it couples samples, which the gradient penalty does not mean."""
-    steps: int = Field(default=200, ge=1)
+    tinted: bool = True
+    """Whether the first scale begins from the mean colours of the patch's nuclei and of what lies
+    between them, so as not to spend its steps on these; the paper begins from nothing."""
+    steps: int = Field(default=400, ge=1)
     """Of the generator, at each scale."""
-    batch: int = Field(default=2, ge=1)
+    batch: int = Field(default=1, ge=1)
     """Masks in a step."""
     critic_steps: int = Field(default=1, ge=1)
     """Of the critics in each of the generator's (3 in the paper's code)."""
@@ -138,7 +141,7 @@ class SynthesisConfig(MethodConfig):
     """Alpha, of the difference of the patch made anew from its own mask."""
     penalty: float = Field(default=0.1, ge=0)
     """Lambda of the gradient penalty (WGAN-GP)."""
-    penalty_every: int = Field(default=1, ge=1)
+    penalty_every: int = Field(default=4, ge=1)
     """Steps of the critics between penalties, which then count so many times more."""
     noise: float = Field(default=0.1, ge=0)
     """Standard deviation of the noise, against the error of the scale before."""
@@ -188,6 +191,8 @@ PRESETS: Mapping[str, LabelEfficientConfig] = {
             scales=5,
             width=32,
             critic_norm="batch",
+            penalty_every=1,
+            tinted=False,
             steps=3000,
             batch=8,
             critic_steps=3,

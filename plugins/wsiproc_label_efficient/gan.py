@@ -6,7 +6,7 @@ Lou et al. 2022.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -183,11 +183,56 @@ class Scale:
     sigma: float
 
 
-def enlarged(image: Tensor | None, mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """The image of the scale before at this one's size; 0 where there is none before."""
-    if image is None:
-        return mask.new_zeros(len(mask), 3, *size)
-    return functional.interpolate(image, size, mode="bilinear", align_corners=False)
+@dataclass(frozen=True, slots=True, eq=False)
+class Painter:
+    """The model of a patch, as far as it is learnt.
+
+    Parameters
+    ----------
+    tint
+        ``[2, 3]``: the colour that the first scale begins from, between nuclei and inside.
+    scales
+        The coarsest first.
+    """
+
+    tint: Tensor
+    scales: tuple[Scale, ...] = ()
+
+    def begun(self, mask: Tensor, size: tuple[int, int]) -> Tensor:
+        """What the first scale adds to: masks ``[n, 1, h, w]`` in the two colours."""
+        inside = shrunk(mask, size)
+        between, nuclei = self.tint[:, :, None, None]
+        painted: Tensor = inside * nuclei + (1 - inside) * between
+        return painted
+
+    @torch.no_grad()
+    def rough(
+        self, mask: Tensor, size: tuple[int, int], rng: torch.Generator | None = None
+    ) -> Tensor:
+        """Images of masks by all scales there are, enlarged to `size`."""
+        image = None
+        for i, scale in enumerate(self.scales):
+            before = self._before(image, mask, scale.size)
+            noise = noise_like(before, scale.sigma, first=i == 0, rng=rng)
+            image = scale.generator(shrunk(mask, scale.size), noise, before)
+        return self._before(image, mask, size)
+
+    @torch.no_grad()
+    def again(self, mask: Tensor, size: tuple[int, int], first: Tensor) -> Tensor:
+        """The same of the patch's own mask, with noise at the first scale alone, always `first`."""
+        image = None
+        for i, scale in enumerate(self.scales):
+            before = self._before(image, mask, scale.size)
+            noise = first if i == 0 else torch.zeros_like(before)
+            image = scale.generator(shrunk(mask, scale.size), noise, before)
+        return self._before(image, mask, size)
+
+    def _before(self, image: Tensor | None, mask: Tensor, size: tuple[int, int]) -> Tensor:
+        if image is None:
+            return self.begun(mask, size)
+        if image.shape[2:] == size:
+            return image
+        return functional.interpolate(image, size, mode="bilinear", align_corners=False)
 
 
 def shrunk(mask: Tensor, size: tuple[int, int]) -> Tensor:
@@ -200,27 +245,3 @@ def noise_like(before: Tensor, sigma: float, *, first: bool, rng: torch.Generato
     shape = (len(before), 1 if first else 3, *before.shape[2:])
     drawn = torch.randn(shape, generator=rng).to(before.device)
     return sigma * drawn.expand_as(before)
-
-
-@torch.no_grad()
-def paint(
-    scales: Sequence[Scale], mask: Tensor, *, rng: torch.Generator | None = None
-) -> Tensor | None:
-    """Images of masks ``[n, 1, h, w]`` up to the last of `scales`; None if there are none."""
-    image = None
-    for i, scale in enumerate(scales):
-        before = enlarged(image, mask, scale.size)
-        noise = noise_like(before, scale.sigma, first=i == 0, rng=rng)
-        image = scale.generator(shrunk(mask, scale.size), noise, before)
-    return image
-
-
-@torch.no_grad()
-def repaint(scales: Sequence[Scale], mask: Tensor, first: Tensor) -> Tensor | None:
-    """The patch made anew of its own mask: noise only at the first scale, and always the same."""
-    image = None
-    for i, scale in enumerate(scales):
-        before = enlarged(image, mask, scale.size)
-        noise = first if i == 0 else torch.zeros_like(before)
-        image = scale.generator(shrunk(mask, scale.size), noise, before)
-    return image

@@ -40,14 +40,15 @@ def resample_labels(labels: Labels, mpp: float, to_mpp: float) -> Labels:
         np.minimum(np.floor((np.arange(n) + 0.5) * old / n).astype(np.int64), old - 1)
         for n, old in ((height, labels.shape[0]), (width, labels.shape[1]))
     )
-    return labels[row[:, None], column[None]]
+    resampled: Labels = labels[row[:, None], column[None]]
+    return resampled
 
 
 def stock(labels: Labels) -> Stock:
     """Take the nuclei out of a patch; those that its edge cuts only where all are."""
     _, values = np.unique(np.where(labels > 0, labels, 0), return_inverse=True)
     numbered = values.reshape(labels.shape).astype(np.int32)
-    height, width = numbered.shape
+    height, width = labels.shape[0], labels.shape[1]
     whole: list[Shape] = []
     cut: list[Shape] = []
     for number, box in enumerate(ndimage.find_objects(numbered), 1):

@@ -27,13 +27,11 @@ from wsiproc_label_efficient.gan import (
     WHOLE,
     Critic,
     Generator,
+    Painter,
     Scale,
     criticise,
     deceive,
-    enlarged,
     noise_like,
-    paint,
-    repaint,
     shrunk,
 )
 from wsiproc_label_efficient.masks import Labels
@@ -64,7 +62,7 @@ def learn_patch(
     folder: Path,
     seed: int,
     listener: Callable[[TrainingEvent], None],
-) -> tuple[Scale, ...]:
+) -> Painter:
     """Learn to paint like ``pixels`` ``[h, w, 3]``, or go on at the scale where it was stopped.
 
     Parameters
@@ -77,22 +75,20 @@ def learn_patch(
         Of the patch, for progress and for its checkpoints in `folder`, one a scale.
     """
     torch.manual_seed(seed)
-    shape = labels.shape[0], labels.shape[1]
-    mask = as_mask([labels])
-    drawn = as_mask(masks)
+    mask, drawn = as_mask([labels]), as_mask(masks)
+    painter = Painter(tint(as_image(pixels), mask, config))
     first: Tensor | None = None
-    scales: list[Scale] = []
     before: _Rivals | None = None
-    for n, size in enumerate(sizes(shape, config)):
+    for n, size in enumerate(sizes((labels.shape[0], labels.shape[1]), config)):
         real = as_image(resample_pixels(pixels, *size))
-        rng = torch.Generator().manual_seed(seed * 1009 + n)
+        sigma = 1.0
         if first is None:
+            rng = torch.Generator().manual_seed(seed)
             first = noise_like(real, 1.0, first=True, rng=rng)
-            sigma = 1.0
         else:
-            rough = enlarged(repaint(scales, mask, first), mask, size)
-            sigma = config.noise * math.sqrt(functional.mse_loss(rough, real).item())
-        sight = _Sight(tuple(scales), size, sigma, real, mask, drawn, first)
+            error = functional.mse_loss(painter.again(mask, size, first), real).item()
+            sigma = config.noise * math.sqrt(error)
+        sight = _Sight(painter, size, sigma, real, mask, drawn, first)
         rivals = _Rivals(sight, config, n, before)
         course = Stage(
             name=f"{name}-scale-{n}",
@@ -117,9 +113,18 @@ def learn_patch(
             listener=listener,
             save_seconds=_SAVE_SECONDS,
         )
-        scales.append(Scale(size, fitted.net.to(device()).eval(), sigma))
+        scale = Scale(size, fitted.net.to(device()).eval(), sigma)
+        painter = Painter(painter.tint, (*painter.scales, scale))
         before = rivals
-    return tuple(scales)
+    return painter
+
+
+def tint(real: Tensor, mask: Tensor, config: SynthesisConfig) -> Tensor:
+    """``[2, 3]``: mean colours of what lies between nuclei and of these, or none at all."""
+    if not config.tinted:
+        return real.new_zeros(2, 3)
+    means = [(real * part).sum((0, 2, 3)) / part.sum().clamp(min=1) for part in (1 - mask, mask)]
+    return torch.stack(means)
 
 
 def as_image(pixels: NDArray[np.uint8]) -> Tensor:
@@ -145,7 +150,7 @@ def as_mask(labels: Sequence[Labels]) -> Tensor:
 class _Sight:
     """All that a scale is learnt from; masks are at the patch's size."""
 
-    below: tuple[Scale, ...]
+    below: Painter
     size: tuple[int, int]
     sigma: float
     real: Tensor
@@ -171,8 +176,8 @@ class _Rivals:
         if before is not None and width_of(scale - 1, config) == width:
             self.net.load_state_dict(before.net.state_dict())
             self.critics.load_state_dict(before.critics.state_dict())
-        self.net.to(device())
-        self.critics.to(device())
+        for each in (self.net, self.critics):
+            each.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = {
             WHOLE: config.whole_weight,
             NUCLEI: config.nuclei_weight,
@@ -238,16 +243,16 @@ class _Rivals:
         """Masks at the patch's size and at the scale's, and what is painted on, and noise."""
         sight = self.sight
         large = sight.drawn[chosen]
-        rough = enlarged(paint(sight.below, large), large, sight.size)
-        noise = noise_like(rough, sight.sigma, first=not sight.below, rng=None)
+        rough = sight.below.rough(large, sight.size)
+        noise = noise_like(rough, sight.sigma, first=not sight.below.scales, rng=None)
         return large, shrunk(large, sight.size), rough, noise
 
     def _own_rough(self) -> Tensor:
         sight = self.sight
-        return enlarged(repaint(sight.below, sight.mask, sight.first), sight.mask, sight.size)
+        return sight.below.again(sight.mask, sight.size, sight.first)
 
     def _own_noise(self) -> Tensor:
-        return torch.zeros_like(self.sight.real) if self.sight.below else self.sight.first
+        return torch.zeros_like(self.sight.real) if self.sight.below.scales else self.sight.first
 
     def _descend(self, name: str, loss: Tensor) -> None:
         optimiser = self.optimisers[name]

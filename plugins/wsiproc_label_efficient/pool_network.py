@@ -136,7 +136,7 @@ def _views(
     images: Sequence[NDArray[np.uint8]], crop: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Two crops whose corners lie less than half a crop apart."""
-    image = images[rng.integers(len(images))]
+    image = images[int(rng.integers(len(images)))]
     short = [max(0, crop - n) for n in image.shape[:2]]
     if any(short):
         image = np.pad(image, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -195,20 +196,22 @@ def patches_dataset(selection: Selection, folder: Path, *, name: str) -> Path:
     if len(scales) != 1:
         raise ConfigError("images of several mpp make no data set: select from one set at a time")
 
-    def pair(patch: Patch) -> Pair:
-        labels = patch.sample.instances()[patch.inside]
-        _, values = np.unique(labels, return_inverse=True)
-        numbered = values.reshape(labels.shape) + int(labels.min() > 0)
-        return Pair(patch.sample.pixels()[patch.inside], numbered.astype(np.int32))
-
     return write_dataset(
         folder,
-        {patch.id: lambda patch=patch: pair(patch) for patch in selection.patches},
+        {patch.id: partial(_pair, patch) for patch in selection.patches},
         name=name,
         title=f"{len(selection.patches)} chosen patches of {name}",
         licence="as the images'",
         mpp=scales.pop(),
     )
+
+
+def _pair(patch: Patch) -> Pair:
+    """A patch with its nuclei numbered anew."""
+    labels = patch.sample.instances()[patch.inside]
+    _, values = np.unique(labels, return_inverse=True)
+    numbered = values.reshape(labels.shape) + int(labels.min() > 0)
+    return Pair(patch.sample.pixels()[patch.inside], numbered.astype(np.int32))
 
 
 def select(

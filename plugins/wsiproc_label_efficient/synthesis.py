@@ -23,7 +23,7 @@ from wsiproc.methods import TrainingEvent, TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
 from wsiproc_label_efficient.config import LabelEfficientConfig, SynthesisConfig
 from wsiproc_label_efficient.features import at_mpp, mpp_of
-from wsiproc_label_efficient.gan import Scale, paint
+from wsiproc_label_efficient.gan import Painter
 from wsiproc_label_efficient.masks import Labels, draw_masks, resample_labels, stock
 from wsiproc_label_efficient.painting import as_mask, as_pixels, learn_patch
 from wsiproc_label_efficient.pairs import Pair, png, write_dataset
@@ -88,9 +88,9 @@ def synthesize(
         raise StoreError(f"{out.name} cannot be written to: {error.strerror}") from None
     pairs: dict[str, Callable[[], Pair | None]] = {}
     for number, patch in enumerate(patches):
-        painter = _Painter(config, patch, out / MODELS, (seed, number), listener)
+        workshop = _Workshop(config, patch, out / MODELS, (seed, number), listener)
         for i in range(config.per_patch):
-            pairs[f"{patch.id}-{i:03d}"] = partial(painter.pair, i)
+            pairs[f"{patch.id}-{i:03d}"] = partial(workshop.pair, i)
     write_dataset(
         out,
         pairs,
@@ -123,7 +123,7 @@ def multiply(
     )
 
 
-class _Painter:
+class _Workshop:
     """The model of a patch, learnt when the first of its pairs is asked for."""
 
     def __init__(
@@ -140,24 +140,24 @@ class _Painter:
 
     def pair(self, number: int) -> Pair | None:
         """One mask and what was painted of it; None if that never looked right."""
-        masks, scales = self.learnt()
+        masks, painter = self.learnt()
         for attempt in range(self.config.tries):
             draw = np.random.SeedSequence((*self.seed, number, attempt)).generate_state(1)
             rng = torch.Generator().manual_seed(int(draw[0]))
-            image = paint(scales, as_mask([masks[number]]), rng=rng)
-            assert image is not None
-            pixels = as_pixels(image)[0]
+            mask = as_mask([masks[number]])
+            height, width = masks[number].shape
+            pixels = as_pixels(painter.rough(mask, (height, width), rng))[0]
             if nuclei_are_darker(pixels, masks[number]):
                 return Pair(pixels, masks[number])
         return None
 
-    def _learn(self) -> tuple[list[Labels], tuple[Scale, ...]]:
+    def _learn(self) -> tuple[list[Labels], Painter]:
         pixels = at_mpp(self.patch, self.config.mpp)
         labels = resample_labels(self.patch.instances(), mpp_of(self.patch), self.config.mpp)
         nuclei = stock(labels)
         shape = labels.shape[0], labels.shape[1]
         masks = draw_masks(nuclei, shape, self.config, self.seed)
-        scales = learn_patch(
+        painter = learn_patch(
             pixels,
             labels,
             masks,
@@ -167,7 +167,7 @@ class _Painter:
             seed=self.seed[0] * 100_003 + self.seed[1],
             listener=self.listener,
         )
-        return masks, scales
+        return masks, painter
 
 
 def nuclei_are_darker(pixels: NDArray[np.uint8], labels: Labels) -> bool:

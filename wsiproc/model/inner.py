@@ -58,7 +58,8 @@ def inner_features(
         said: NDArray[np.float32] = np.asarray(values, np.float32)
         if said.ndim != 4:
             raise ModelError(f"the node {name!r} of {model.card.name} is no map of features")
-        return said[0]
+        features: NDArray[np.float32] = said[0]
+        return features
 
     return run
 
