@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -86,8 +85,8 @@ class _Trunk(nn.Module):
 
 
 def _torchvision(name: str) -> nn.Module:
-    with suppress(ImportError):
-        from wsiproc.training import vision  # noqa: F401  lets torchvision be imported
+    from wsiproc.training import vision  # noqa: F401  lets torchvision be imported
+
     try:
         from torchvision import models
     except ModuleNotFoundError:
