@@ -294,7 +294,8 @@ def network_says(
 ) -> Said:
     """The network's maps over `box` (global model px), ``[C, h, w]`` each; zero where no window is.
 
-    Of a network that names nuclei, the windows' views of them.  The next batch is read while the network works on this one.
+    Of a network that names nuclei, the windows' views of them.  The next batch is read while the
+    network works on this one.
     """
     view, stain = planned.plan.view, planned.plan.stain_matrix
     maps: dict[str, NDArray[np.float32]] = {}

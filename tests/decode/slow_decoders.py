@@ -94,3 +94,18 @@ def _mended(labels: np.ndarray, seeds) -> np.ndarray:
         own = ndimage.binary_fill_holes(own == own[y, x], np.ones((3, 3)))
         out[own & (out == 0)] = n
     return out
+
+
+def pasted_slowly(box, mask, corner, size, threshold: float, grown) -> np.ndarray:
+    """``[h, w]`` bool: a mask in its box, by SciPy's interpolation."""
+    far = 60
+    y, x = np.mgrid[-far : size[0] + far, -far : size[1] + far] + 0.5
+    cells = len(mask)
+    v = (y - corner[1] - box[1]) / (box[3] - box[1]) * cells - 0.5
+    u = (x - corner[0] - box[0]) / (box[2] - box[0]) * cells - 0.5
+    inside = (u >= -0.5) & (u < cells - 0.5) & (v >= -0.5) & (v < cells - 0.5)
+    padded = np.pad(mask.astype(float), 1)
+    found = inside & (ndimage.map_coordinates(padded, [v + 1, u + 1], order=1) > threshold)
+    if len(grown):
+        found = np.any([found, *(np.roll(found, tuple(step), (0, 1)) for step in grown)], axis=0)
+    return found[far:-far, far:-far]

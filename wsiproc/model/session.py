@@ -240,9 +240,8 @@ def open_session(
     graph = read_graph(model.data)
     ports = {port.name: port for port in graph.inputs}
     fixed = _fixed_batch(ports[card.input.name].shape, card)
-    if card.kind == "instances" and "tile" not in sources(
-        card, tuple(p.name for p in graph.outputs)
-    ):
+    said = sources(card, tuple(port.name for port in graph.outputs))
+    if card.kind == "instances" and "tile" not in said:
         fixed = 1  # it does not say of which window it speaks
     if fixed and batch not in (0, fixed):
         raise ConfigError(f"{model.name!r} takes batches of {fixed} windows only, not {batch}")

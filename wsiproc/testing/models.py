@@ -256,13 +256,7 @@ def instances_model(
     smooth = sketch.filtered("smooth", _likeness(sketch, stain=False), _disc(_SMOOTH_UM / mpp))
     inside = sketch.raised("inside", smooth, _LEVEL, _SLOPE)
     centre = _centre(sketch, "centre", inside, mpp)
-    edge = 2 * round(2.0 / mpp) + 1
-    around = sketch.add(
-        "around", "MaxPool", centre, kernel_shape=(edge, edge), pads=(edge // 2,) * 4
-    )
-    top = sketch.add("top", "Equal", centre, around)
-    sure = sketch.add("sure", "Greater", centre, sketch.scalar("sure.level", 0.4))
-    peak = sketch.add("peak", "And", top, sure)
+    peak = _first_peaks(sketch, centre, round(2.0 / mpp))
     found = sketch.add("found", "NonZero", peak)  # [4, m]: window, channel, y, x
     at = sketch.add("at", "Transpose", found, perm=(1, 0))
     # The dummy: a place that is always there.
@@ -317,7 +311,7 @@ def instances_model(
         is_dark = sketch.add("is_dark", "Greater", kind, sketch.scalar("half_way", 0.5))
         sketch.add("labels", "Cast", is_dark, to=7)
     else:
-        sketch.add("labels", "Mul", "tile", sketch.weight("first", np.zeros(1, np.int64)))
+        sketch.add("labels", "Mul", "tile", sketch.weight("nought", np.zeros(1, np.int64)))
     card = Card(
         name=name,
         method="drawn",
@@ -429,6 +423,25 @@ def _centre(sketch: _Sketch, output: str, inside: str, mpp: float) -> str:
     return sketch.raised(output, spread, _CENTRE_LEVEL, _CENTRE_SLOPE)
 
 
+def _first_peaks(sketch: _Sketch, source: str, reach: int) -> str:
+    """Where `source` is above .4 and the largest within a square, the first of equal ones."""
+    edge = 2 * reach + 1
+    around = sketch.add(
+        "around", "MaxPool", source, kernel_shape=(edge, edge), pads=(reach, reach, reach, reach)
+    )
+    one = np.zeros((2, 1, 1, 3, 3), np.float32)
+    one[0, 0, 0, 0, 1] = one[1, 0, 0, 1, 0] = 1
+    up = sketch.filtered("up", source, one[0])
+    above = sketch.add(
+        "above", "MaxPool", up, kernel_shape=(reach, edge), pads=(reach - 1, reach, 0, reach)
+    )
+    aside = sketch.filtered("aside", source, one[1])
+    left = sketch.add("left", "MaxPool", aside, kernel_shape=(1, reach), pads=(0, reach - 1, 0, 0))
+    before = sketch.add("before", "Max", above, left, sketch.scalar("sure.level", 0.4))
+    first = sketch.add("first", "Greater", source, before)
+    return sketch.add("peak", "And", first, sketch.add("top", "Equal", source, around))
+
+
 def _margin(mpp: float) -> int:
     """Radius of the receptive field in px, rounded up to a multiple of the step."""
     reach = math.ceil(_SMOOTH_UM / mpp) + _cut(_WIDE_UM / mpp)
@@ -455,7 +468,7 @@ def _bell(sigma: float) -> NDArray[np.float32]:
 
 
 def _slope(sigma: float) -> NDArray[np.float32]:
-    """The slope under a Gaussian of `sigma` px down a column, turned round and in units of sigma."""
+    """The slope under a Gaussian of `sigma` px down a column, turned round, per sigma."""
     radius = _cut(sigma)
     at = np.arange(-radius, radius + 1)
     bell = np.exp(-0.5 * (at / sigma) ** 2)
