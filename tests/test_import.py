@@ -7,7 +7,17 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "dask", "distributed", "onnxruntime", "openvino", "geopandas", "zarr", "numba")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "dask",
+    "distributed",
+    "onnxruntime",
+    "openvino",
+    "geopandas",
+    "zarr",
+    "numba",
+)
 
 
 PLUGINS = (

@@ -5,7 +5,7 @@
     NAME/dataset.toml          title, mpp (where known), kind of labels, licence, splits by id
     NAME/images/ID.png         8-bit RGB
     NAME/instances/ID.png      16-bit label map: 0 background, every nucleus its own value
-    NAME/geojson/ID.geojson    outlines drawn in QuPath, which become instances (`wsiproc.geojson`)
+    NAME/geojson/ID.geojson    outlines drawn in QuPath (`wsiproc.geojson`): instances too
     NAME/points/ID.csv         x,y,class: pixels, the origin at the CENTRE of the first pixel
 
 ``complete = false`` says that only some nuclei are outlined: what is not is unknown, and no

@@ -176,9 +176,10 @@ def _rings(polygon: shapely.Polygon) -> list[list[list[float]]]:
 
 
 def _outline(feature: Any, number: int, what: str) -> shapely.Geometry:
-    shape = feature.get("nucleusGeometry", feature.get("geometry")) if _is(feature) else None
-    if not _is(shape) or shape.get("type") not in ("Polygon", "MultiPolygon"):
-        kind = shape.get("type") if _is(shape) else "nothing"
+    said = feature if isinstance(feature, dict) else {}
+    shape = said.get("nucleusGeometry", said.get("geometry"))
+    kind = shape.get("type") if isinstance(shape, dict) else "nothing"
+    if kind not in ("Polygon", "MultiPolygon"):
         raise ConfigError(
             f"{what}: feature {number + 1} is {kind}; only Polygon and MultiPolygon outline nuclei"
         )
@@ -190,7 +191,3 @@ def _outline(feature: Any, number: int, what: str) -> shapely.Geometry:
         raise ConfigError(f"{what}: feature {number + 1} has coordinates that are not finite")
     # Whoever drags a vertex across a side makes a bow-tie; what both its wings cover is meant.
     return outline if outline.is_valid else shapely.make_valid(outline)
-
-
-def _is(thing: Any) -> bool:
-    return isinstance(thing, dict)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,7 @@ def propose(
         )
     for picture, file in zip(pictures, files, strict=True):
         found, mpp = _found(picture, model, loaded.card, device)
-        found = [each for each in found if each.score >= least_score]
+        found = [each for each in found if (each.score or 0) >= least_score]
         kept = _drawn(picture, loaded.card)
         found = _beside(found, kept)
         simple = [
@@ -260,14 +261,12 @@ def _drawn(picture: Picture, card: Card) -> list[geojson.Outline]:
             None,
             geojson.ANNOTATED,
         )
-        for number, (a, b) in enumerate(zip(start, start[1:], strict=False))
+        for number, (a, b) in enumerate(pairwise(start))
         if b - a >= 3
     ]
 
 
-def _beside(
-    found: list[geojson.Outline], kept: Sequence[geojson.Outline]
-) -> list[geojson.Outline]:
+def _beside(found: list[geojson.Outline], kept: Sequence[geojson.Outline]) -> list[geojson.Outline]:
     """Those that are not of a nucleus that is kept."""
     if not found or not kept:
         return found

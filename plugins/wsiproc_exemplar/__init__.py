@@ -29,7 +29,7 @@ class Exemplar:
         return PRESETS
 
     def train(self, config: MethodConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
-        """Train on the outlines of ``inputs.data``, complete or not; see `wsiproc.methods.Method`."""
+        """Train on the outlines of ``inputs.data``, complete or not; see `Method`."""
         from wsiproc_exemplar.train import train
 
         assert isinstance(config, ExemplarConfig)

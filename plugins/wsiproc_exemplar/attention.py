@@ -42,14 +42,14 @@ class DecomposedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[n, c, h, w]`` -> the same shape."""
-        height, width = x.shape[2:]
         # Exponentials of many positions are summed: in float32, whatever x is.
         bases = self.bases(x).flatten(2).float().softmax(2)
         coefficients = self.coefficients(x).flatten(2).float().softmax(1)
         values = self.values(x).flatten(2).float()
         context = torch.matmul(bases, values.transpose(1, 2))
         attended = torch.matmul(context.transpose(1, 2), coefficients)
-        out: Tensor = x + self.back(attended.unflatten(2, (int(height), int(width))))
+        size = (int(attended.shape[1]), int(x.shape[2]), int(x.shape[3]))
+        out: Tensor = x + self.back(attended.reshape(-1, *size))
         return out
 
 

@@ -135,7 +135,8 @@ class ExemplarNet(MaskRCNN):
         if config.inject:
             proposals = [torch.cat(pair) for pair in zip(proposals, found, strict=True)]
         _, more = self.roi_heads(features, proposals, images.image_sizes, known)
-        return losses | more
+        losses |= more
+        return losses
 
     def _seen(
         self, centre: CentreHead, shared: Tensor, said: tuple[Tensor, Tensor]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from wsiproc.card import Card
-from wsiproc.training.descent import autocast, descend
 from wsiproc.training.choose import measure
+from wsiproc.training.descent import autocast, descend
 from wsiproc.training.judging import JudgedWindows, judge
 from wsiproc.training.loop import Batch, Stage
 from wsiproc.training.mask_rcnn import targets_of

@@ -109,7 +109,9 @@ def draw_predictions(
     for image, said in zip(shown, judged(net, config, shown), strict=True):
         found = said.nuclei(card)
         shape = image.labels.shape[0], image.labels.shape[1]
-        rows.append((image.pixels, image.labels, rasterised(polygons(found, 1), found.score, shape)))
+        rows.append(
+            (image.pixels, image.labels, rasterised(polygons(found, 1), found.score, shape))
+        )
     write_picture(out / "predictions.png", predictions_picture(rows))
 
 

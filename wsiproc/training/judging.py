@@ -16,7 +16,7 @@ from wsiproc.nuclei import Nuclei
 from wsiproc.tiling import Window
 from wsiproc.training.mask_rcnn_windows import OUTPUTS, WindowDetector
 
-Array = NDArray[np.generic]
+Outputs = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +37,7 @@ class JudgedWindows:
         ``[H, W]`` int32 label map in px of the annotation.
     """
 
-    outputs: dict[str, Array]
+    outputs: Outputs
     windows: tuple[Window, ...]
     shape: tuple[int, int]
     mpp: float
@@ -74,7 +74,7 @@ def judge(
 
 
 def windows_over(shape: tuple[int, int], edge: int, margin: int) -> tuple[Window, ...]:
-    """The windows whose valid parts, `margin` inside, cover an image of height and width `shape`."""
+    """The windows whose valid parts, `margin` inside, cover an image of this height and width."""
     step = edge - 2 * margin
     return tuple(
         Window(Box.of_size(x - margin, y - margin, edge, edge), Box.of_size(x, y, step, step))
@@ -84,18 +84,18 @@ def windows_over(shape: tuple[int, int], edge: int, margin: int) -> tuple[Window
 
 
 @torch.inference_mode()
-def look(
-    detector: WindowDetector, pixels: NDArray[np.uint8], windows: Sequence[Window]
-) -> dict[str, Array]:
-    """The outputs of all windows, one after the other; ``tile`` is a window's place in `windows`."""
+def look(detector: WindowDetector, pixels: NDArray[np.uint8], windows: Sequence[Window]) -> Outputs:
+    """The outputs of all windows, one after the other; ``tile`` is a window's place among them."""
     device = next(detector.parameters()).device
     whole = Box(0, 0, pixels.shape[1], pixels.shape[0])
-    parts: list[dict[str, Array]] = []
+    parts: list[Outputs] = []
     for number, window in enumerate(windows):
         image = np.full((detector.edge, detector.edge, 3), 255, np.uint8)
         seen = window.read & whole
         image[seen.slices_in(window.read)] = pixels[seen.slices_in(whole)]
         said = detector(torch.from_numpy(image[None]).to(device))
-        part = {name: value.cpu().numpy() for name, value in zip(OUTPUTS, said, strict=True)}
+        part = {
+            name: v.cpu().numpy().astype(np.float32) for name, v in zip(OUTPUTS, said, strict=True)
+        }
         parts.append({**part, "tile": np.full_like(part["tile"], number)})
     return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}

@@ -94,6 +94,9 @@ class SmallBody(nn.Module):
 class ResNetBody(nn.Module):
     """torchvision's ResNet or ResNeXt without its classifier; levels 4, 8, 16 and 32 px apart."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, name: str, *, frozen: bool) -> None:
         super().__init__()
         make = {"resnet50": resnet50, "resnext101_64x4d": resnext101_64x4d}[name]
@@ -287,9 +290,7 @@ def targets_of(labels: Tensor, complete: Tensor, least_px: int = 2) -> list[dict
         masks = drawn == ids[ids > 0][:, None, None]
         rows, columns = masks.any(2), masks.any(1)
         low = [side.to(torch.uint8).argmax(1) for side in (columns, rows)]
-        high = [
-            side.shape[1] - side.flip(1).to(torch.uint8).argmax(1) for side in (columns, rows)
-        ]
+        high = [side.shape[1] - side.flip(1).to(torch.uint8).argmax(1) for side in (columns, rows)]
         boxes = torch.stack([*low, *high], 1).float()
         wide = (boxes[:, 2:] - boxes[:, :2] >= least_px).all(1)
         targets.append(

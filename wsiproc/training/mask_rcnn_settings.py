@@ -36,7 +36,7 @@ class MaskRCNNSettings(MethodConfig):
     anchors_sampled: int = Field(default=256, ge=2)
     """Anchors of an image that the proposals' loss is taken over, at most half of them nuclei."""
     regions_sampled: int = Field(default=128, ge=4)
-    """Proposals of an image that the boxes' loss is taken over, at most a quarter of them nuclei."""
+    """Proposals of an image that the boxes' loss is over, at most a quarter of them nuclei."""
     candidates: int = Field(default=1000, ge=1)
     """Anchors of a level that become candidates, best first."""
     proposals: int = Field(default=500, ge=1)

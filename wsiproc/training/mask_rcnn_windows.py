@@ -83,14 +83,12 @@ class WindowDetector(nn.Module):
         """Boxes ``[n, p, 4]`` and scores ``[n, p]``, falling; below 0 there is none."""
         s = self.net.settings
         boxes, scores, levels = [], [], []
-        for level, (objectness, deltas) in enumerate(
-            zip(raw.objectness, raw.deltas, strict=True)
-        ):
-            kinds, rows, columns = objectness.shape[1:]
+        for level, (objectness, deltas) in enumerate(zip(raw.objectness, raw.deltas, strict=True)):
+            kinds, high, wide = (int(n) for n in objectness.shape[1:])
             flat = objectness.permute(0, 2, 3, 1).flatten(1)
-            moved = deltas.reshape(-1, kinds, 4, rows, columns).permute(0, 3, 4, 1, 2)
-            moved = moved.reshape(-1, kinds * rows * columns, 4)
-            most = min(s.candidates, int(kinds) * int(rows) * int(columns))
+            moved = deltas.reshape(-1, kinds, 4, high, wide).permute(0, 3, 4, 1, 2)
+            moved = moved.reshape(-1, kinds * high * wide, 4)
+            most = min(s.candidates, kinds * high * wide)
             best, index = flat.topk(most, 1)
             moved = moved.gather(1, index[..., None].expand(-1, -1, 4))
             anchors = getattr(self, f"anchors_{level}")[index]
@@ -158,9 +156,7 @@ class _Suppress(torch.autograd.Function):
         return torch.cat(rows)
 
     @staticmethod
-    def symbolic(
-        g: Any, boxes: Any, scores: Any, most: int, overlap: float, least: float
-    ) -> Any:
+    def symbolic(g: Any, boxes: Any, scores: Any, most: int, overlap: float, least: float) -> Any:
         limits = [
             g.op("Constant", value_t=torch.tensor([most], dtype=torch.int64)),
             g.op("Constant", value_t=torch.tensor([overlap], dtype=torch.float32)),
