@@ -14,6 +14,8 @@ from wsiproc_label_efficient.pictures import laid_out
 
 OUTLINE, VEIL = np.array([255, 225, 0], np.uint8), np.array([110, 110, 255], np.uint8)
 _ENLARGED, _MOST_PX = 2, 256
+SHOWN = 12
+"""Images in a picture."""
 
 
 def outlined(pixels: Bytes, labels: Labels) -> Bytes:

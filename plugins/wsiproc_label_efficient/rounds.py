@@ -1,22 +1,14 @@
-"""Rounds: predict what is not annotated, learn from what is certain of it, predict again.
-
-Sec. III-D of the paper, which takes every prediction for the truth.  Here nuclei of low scores, and
-pixels that are neither surely nuclear nor surely not, are unknown; and what was annotated is never
-predicted.
-"""
+"""Rounds: learn, predict what is not annotated, learn from what is certain of it (sec. III-D)."""
 
 from __future__ import annotations
 
 import copy
-import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from wsiproc.card import Card
@@ -29,30 +21,33 @@ from wsiproc.training.fields import Field
 from wsiproc.training.loop import fit
 from wsiproc.training.settings import Schedule
 from wsiproc_label_efficient.config import LabelEfficientConfig
-from wsiproc_label_efficient.images import UNKNOWN, Image, Labels, cells, labelled, mixed
-from wsiproc_label_efficient.outlines import outlined, write_sheet
+from wsiproc_label_efficient.images import Image, mixed
+from wsiproc_label_efficient.outlines import SHOWN, outlined, write_sheet
+from wsiproc_label_efficient.pseudo import Pool, pseudo_labels
 from wsiproc_label_efficient.segmenter_config import RoundsConfig
-from wsiproc_label_efficient.segmenting import BY, Said, Segmenter
-
-_SHOWN = 12
-_LEAST_UNLABELLED = 0.5
-"""Of a patch, to be worth predicting."""
+from wsiproc_label_efficient.segmenting import BY, Segmenter
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pool:
-    """An image of the train split, and where it is annotated.
+class Given:
+    """What is known before anything is learnt.
 
     Parameters
     ----------
-    field
-        The image.
-    annotated
-        ``[h, w]`` bool, px of the field.
+    real
+        The annotated patches, or the whole train split where all is annotated.
+    synthetic
+        Pairs made from them.
+    pool
+        What is not annotated.
+    note
+        In words, for the card.
     """
 
-    field: Field
-    annotated: NDArray[np.bool_]
+    real: tuple[Image, ...]
+    synthetic: tuple[Image, ...]
+    pool: tuple[Pool, ...]
+    note: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,28 +65,11 @@ class Round:
         return float(np.nan_to_num(np.mean([self.scores[name] for name in BY]), nan=-1.0))
 
 
-def pool_of(field: Field, patches: Sequence[tuple[slice, slice]]) -> Pool:
-    """A field of which `patches`, rows and columns of its file, are annotated."""
-    annotated = np.zeros((field.pixels.shape[0], field.pixels.shape[1]), bool)
-    if patches:
-        height, width = field.sample.pixels().shape[:2]
-        for rows, columns in patches:
-            a = _scaled(rows, annotated.shape[0] / height)
-            annotated[a, _scaled(columns, annotated.shape[1] / width)] = True
-    return Pool(field, annotated)
-
-
-def _scaled(part: slice, scale: float) -> slice:
-    return slice(math.floor(part.start * scale), math.ceil(part.stop * scale))
-
-
 def learn_rounds(
     segmenter: Segmenter,
     net: nn.Module,
     card: Card,
-    real: Sequence[Image],
-    synthetic: Sequence[Image],
-    pool: Sequence[Pool],
+    given: Given,
     check: Sequence[Field],
     config: LabelEfficientConfig,
     inputs: TrainingInputs,
@@ -104,24 +82,24 @@ def learn_rounds(
         That has learnt nothing.
     card
         Of the segmenter, with constants to begin with.
-    pool
-        Images of which something is not annotated; without any there are no rounds.
+    given
+        Without a pool there are no rounds.
     check
         The val split.
     """
     rounds: list[Round] = []
     metrics = dict(card.metrics)
     split = card.post.chosen_on.replace(" ", "/")
-    for number in range(1 + (config.rounds.rounds if pool else 0)):
+    for number in range(1 + (config.rounds.rounds if given.pool else 0)):
         folder = inputs.out / f"round-{number}"
         folder.mkdir(exist_ok=True)
         pseudo: tuple[Image, ...] = ()
         if rounds:
             net, card = copy.deepcopy(rounds[-1].net), rounds[-1].card
-            pseudo = pseudo_labels(segmenter, net, card, pool, config, inputs, folder, number)
+            pseudo = pseudo_labels(segmenter, net, card, given.pool, config, inputs, folder, number)
         learnt = mixed(
-            real,
-            synthetic,
+            given.real,
+            given.synthetic,
             pseudo,
             synthetic_share=segmenter.synthetic_share,
             pseudo_share=config.rounds.share,
@@ -165,77 +143,6 @@ def shortened(schedule: Schedule, config: RoundsConfig) -> Schedule:
     )
 
 
-def pseudo_labels(
-    segmenter: Segmenter,
-    net: nn.Module,
-    card: Card,
-    pool: Sequence[Pool],
-    config: LabelEfficientConfig,
-    inputs: TrainingInputs,
-    folder: Path,
-    number: int,
-) -> tuple[Image, ...]:
-    """Patches of the pool with what is certain of them, as `folder` has them or anew."""
-    about = config.rounds
-    drawn = drawn_patches(pool, config, np.random.default_rng((inputs.seed, number)))
-    path = folder / "pseudo.npz"
-    kept = _kept(path)
-    if kept is None:
-        kept = []
-        for each in pool:
-            inside = [patch for home, patch in drawn if home is each]
-            if inside:
-                said = segmenter.said(net, card, each.field.pixels)
-                labels = certain(said, each, about)
-                kept += [labels[patch] for patch in inside]
-        _keep(path, kept)
-    images = tuple(
-        labelled(home.field.pixels[patch], labels)
-        for (home, patch), labels in zip(drawn, kept, strict=True)
-    )
-    known = sum(image.known for image in images) / max(1, sum(i.instances.size for i in images))
-    nuclei = sum(len(image.centres) for image in images)
-    note = f"{len(images)} unlabelled patches: {nuclei} nuclei are kept, {known:.0%} is known"
-    inputs.listener(TrainingNote(folder.name, note))
-    shown = images[:: max(1, len(images) // _SHOWN)][:_SHOWN]
-    sheet = [outlined(image.pixels, image.instances) for image in shown]
-    write_sheet(folder / "pseudo.png", sheet, across=4)
-    return tuple(image for image in images if image.known)
-
-
-def drawn_patches(
-    pool: Sequence[Pool], config: LabelEfficientConfig, rng: np.random.Generator
-) -> list[tuple[Pool, tuple[slice, slice]]]:
-    """Where a round predicts: patches that are mostly unlabelled, in the order of the pool."""
-    every = [
-        (each, patch)
-        for each in pool
-        for patch in cells(each.annotated.shape, config.select.size_um / mpp_of(each))
-        if each.annotated[patch].mean() <= 1 - _LEAST_UNLABELLED
-    ]
-    count = min(config.rounds.patches, len(every))
-    return [every[i] for i in sorted(rng.permutation(len(every))[:count].tolist())]
-
-
-def mpp_of(pool: Pool) -> float:
-    """µm per px of a field's pixels."""
-    return pool.field.mpp * len(pool.field.sample.pixels()) / len(pool.annotated)
-
-
-def certain(said: Said, pool: Pool, config: RoundsConfig) -> Labels:
-    """The label map of a prediction, `UNKNOWN` wherever that is not sure or not asked for.
-
-    Unknown are nuclei with a low score, pixels outside of nuclei that may be nuclear all the same,
-    and all that is annotated already.
-    """
-    labels = said.labels(pool.annotated.shape)
-    doubtful = np.concatenate([[False], said.nuclei.score <= config.keep_above])
-    unknown = doubtful[labels] | pool.annotated
-    if said.prob is not None:
-        unknown |= (labels == 0) & (said.prob > config.background_below)
-    return np.where(unknown, UNKNOWN, labels).astype(np.int32)
-
-
 def chosen(
     segmenter: Segmenter, net: nn.Module, card: Card, check: Sequence[Field], folder: Path
 ) -> tuple[Card, Mapping[str, float]]:
@@ -258,26 +165,8 @@ def draw_predictions(
 ) -> None:
     """Some val images with the outlines found."""
     sheet = []
-    for field in check[:_SHOWN]:
+    for field in check[:SHOWN]:
         said = segmenter.said(net, card, field.pixels)
         labels = said.labels((field.pixels.shape[0], field.pixels.shape[1]))
         sheet.append(outlined(field.pixels, labels))
     write_sheet(path, sheet, across=4)
-
-
-def _keep(path: Path, labels: Sequence[Labels]) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, *labels)
-    checkpoint.write_atomically(path, buffer.getvalue())
-
-
-def _kept(path: Path) -> list[Labels] | None:
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            return [found[f"arr_{i}"] for i in range(len(found.files))]
-    except Exception:  # noqa: BLE001  zip and numpy raise whatever the damage leads them to
-        raise StoreError(
-            f"{path.parent.name}/{path.name} is damaged; remove it to have it made again"
-        ) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,34 +21,13 @@ from wsiproc_label_efficient.hover_segmenter import HoverSegmenter
 from wsiproc_label_efficient.images import Image, read_image
 from wsiproc_label_efficient.mask_rcnn_segmenter import MaskRCNNSegmenter
 from wsiproc_label_efficient.outlines import outlined, write_sheet
-from wsiproc_label_efficient.rounds import Pool, learn_rounds, pool_of
+from wsiproc_label_efficient.pseudo import pool_of
+from wsiproc_label_efficient.rounds import Given, learn_rounds
 from wsiproc_label_efficient.segmenting import Segmenter
 from wsiproc_label_efficient.selection import Selection, patches_dataset, select_patches
 from wsiproc_label_efficient.synthesis import synthesize
 
 NAME = "label_efficient"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Given:
-    """What is known before anything is learnt.
-
-    Parameters
-    ----------
-    real
-        The annotated patches, or the whole train split where all is annotated.
-    synthetic
-        Pairs made from them.
-    pool
-        What is not annotated.
-    note
-        In words, for the card.
-    """
-
-    real: tuple[Image, ...]
-    synthetic: tuple[Image, ...]
-    pool: tuple[Pool, ...]
-    note: str
 
 
 def train(config: LabelEfficientConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
@@ -72,9 +51,7 @@ def train(config: LabelEfficientConfig, inputs: TrainingInputs) -> tuple[Path, .
         segmenter,
         net,
         card,
-        given.real,
-        given.synthetic,
-        given.pool,
+        given,
         fields.check,
         config,
         inputs,

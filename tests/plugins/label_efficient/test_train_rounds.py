@@ -28,13 +28,8 @@ from wsiproc_label_efficient.images import (
     mixed,
     read_image,
 )
-from wsiproc_label_efficient.rounds import (
-    Pool,
-    certain,
-    drawn_patches,
-    pool_of,
-    shortened,
-)
+from wsiproc_label_efficient.pseudo import Pool, certain, drawn_patches, pool_of
+from wsiproc_label_efficient.rounds import shortened
 from wsiproc_label_efficient.segmenter_config import RoundsConfig
 from wsiproc_label_efficient.segmenting import Said
 
