@@ -79,7 +79,7 @@ test-tiatoolbox:
 	.env-tiatoolbox/bin/python -m pip install --quiet torch==2.13.0
 	.env-tiatoolbox/bin/python -m pip install --quiet --requirement tests/tiatoolbox-requirements.txt --editable .
 	.env-tiatoolbox/bin/python -m pip install --quiet --no-deps tiatoolbox==2.1.3
-	.env-tiatoolbox/bin/python -m pytest -m tiatoolbox tests/slide
+	.env-tiatoolbox/bin/python -m pytest -m tiatoolbox tests/slide tests/decode
 
 # Everything for a machine without a network, in one file: see deploy/bundle/README.md.
 #   make bundle PYTHON=python3.12 EXTRAS=openvino,cluster

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsiproc.slide._drawn import DrawnSlide, draw_slide
-from wsiproc.testing.models import haematoxylin_model, points_model
+from wsiproc.testing.models import haematoxylin_model, hover_model, instances_model, points_model
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -65,3 +65,19 @@ def point_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "points.onnx"
     path.write_bytes(points_model(mpp=0.5, windows=(256, 512), classes=True))
     return path
+
+
+@pytest.fixture(scope="session")
+def models(
+    mask_model: Path, point_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """A drawn model of each kind at .5 µm."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "hover.onnx").write_bytes(hover_model(mpp=0.5, windows=(256, 512), classes=True))
+    (folder / "instances.onnx").write_bytes(instances_model(mpp=0.5, windows=(256, 512)))
+    return {
+        "mask": mask_model,
+        "points": point_model,
+        "hover": folder / "hover.onnx",
+        "instances": folder / "instances.onnx",
+    }

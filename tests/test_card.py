@@ -89,6 +89,35 @@ def test_a_card_that_is_wrong_is_refused_with_the_reason(fields: dict[str, Any],
     assert said in str(caught.value)
 
 
+INSTANCES = {
+    "kind": "instances",
+    "post": {"kind": "instances", "chosen_on": "x"},
+    "local": False,
+    "margin": 40,
+    "windows": [256],
+}
+
+
+def test_a_model_that_names_nuclei_gets_fixed_windows_and_so_tiles_agree() -> None:
+    card = card_from_json(changed(**INSTANCES))
+    assert (card.local, card.fixed_windows, card.tiles_agree) == (False, True, True)
+    assert a_card().tiles_agree
+    assert not a_card(local=False).tiles_agree
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"margin": 32}, "margin 32 is less than the largest nucleus, 40 px"),
+        ({"local": True}, "looks at its whole window"),
+        ({"stride": 2}, "a stride has no meaning"),
+    ],
+)
+def test_what_fixed_windows_rest_on_is_asked_of_the_card(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        card_from_json(changed(**{**INSTANCES, **fields}))
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(ModelError) as caught:
         card_from_json(changed(mpp=-1, step=0, licence=7))

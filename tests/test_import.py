@@ -7,10 +7,26 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "dask", "distributed", "onnxruntime", "openvino", "geopandas", "zarr", "numba")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "dask",
+    "distributed",
+    "onnxruntime",
+    "openvino",
+    "geopandas",
+    "zarr",
+    "numba",
+)
 
 
-PLUGINS = ("wsiproc_unet", "wsiproc_mcf", "wsiproc_lair", "wsiproc_partial_points")
+PLUGINS = (
+    "wsiproc_unet",
+    "wsiproc_mcf",
+    "wsiproc_lair",
+    "wsiproc_partial_points",
+    "wsiproc_exemplar",
+)
 
 
 @pytest.mark.parametrize("module", ["wsiproc", "wsiproc.cli.app", *PLUGINS])

@@ -60,24 +60,47 @@ class MaskPost(Frozen):
 
 
 class HoverPost(Frozen):
-    """Nuclear pixels and distances to the centre, after HoVer-Net (Graham 2019, sec. 3.2)."""
+    """Nuclear pixels and distances to the centre become outlines (`decode.hover`).
+
+    After HoVer-Net (Graham et al. 2019, sec. 3.2), with constants where it normalises by the
+    extremes of its tile.
+    """
 
     kind: Literal["hover"] = "hover"
     threshold: float = Field(default=0.5, gt=0, lt=1)
-    marker_threshold: float = Field(default=0.4, gt=0, lt=1)
-    sobel_um: float = Field(default=5.25, gt=0)
+    """A pixel belongs to a nucleus where `np` exceeds this."""
+    marker_threshold: float = Field(default=0.15, gt=0, lt=1)
+    """A pixel belongs to a marker where it is less of a border than this.  A border of 1 is that
+    of two touching nuclei, where a map of the target's own kind falls from 1 to -1; .5 is that
+    of a nucleus alone; 0 is inside of one, where the maps rise."""
+    slope_um: float = Field(default=0.56, gt=0, le=10)
+    """Sigma of the Gaussian under which slopes are taken: that of HoVer-Net's Sobel filter of 21
+    px, which is sqrt(20) / 2 px at .25 µm."""
+    marker_depth_um: float = Field(default=0.5, ge=0, le=10)
+    """What is taken off a marker on all sides: bridges break and specks vanish.  HoVer-Net opens
+    markers by an ellipse of 5 px at .25 µm."""
     min_area_um2: float = Field(default=8.0, ge=0)
     chosen_on: str
+    """The data and split on which these constants were chosen."""
 
 
 class InstancesPost(Frozen):
-    """Boxes with 28 x 28 masks."""
+    """Boxes with small masks become outlines (`decode.instances`)."""
 
     kind: Literal["instances"] = "instances"
     score_threshold: float = Field(default=0.5, gt=0, lt=1)
+    """A detection counts where its score exceeds this."""
     mask_threshold: float = Field(default=0.5, gt=0, lt=1)
+    """A pixel belongs to a nucleus where the mask, laid into its box, exceeds this."""
+    dilation_um: float = Field(default=0.0, ge=0, le=5)
+    """Masks are made larger by a disc of this radius; under one px, not at all."""
+    most_lost: float = Field(default=0.7, gt=0, lt=1)
+    """A nucleus that loses more than this share of its pixels to more certain ones is dropped."""
+    first_label: int = Field(default=0, ge=0)
+    """The label of the card's first class: 1 where a foreign graph counts background as 0."""
     min_area_um2: float = Field(default=8.0, ge=0)
     chosen_on: str
+    """The data and split on which these constants were chosen."""
 
 
 Post = Annotated[PointsPost | MaskPost | HoverPost | InstancesPost, Field(discriminator="kind")]
@@ -141,16 +164,19 @@ class Card(Frozen):
     windows: tuple[int, ...] = Field(min_length=1)
     """Edges of the square windows it may be given, preferred one first."""
     margin: int = Field(ge=0)
-    """Radius of the receptive field in model px, rounded up to a multiple of `step`."""
+    """Radius of the receptive field in model px, rounded up to a multiple of `step`; for the kind
+    `instances` the largest nucleus, or more."""
     stride: int = Field(default=1, ge=1)
     """Model px per output px."""
     largest_nucleus_um: float = Field(gt=0, le=200)
-    """Longest nucleus that the model and its decoder are meant for."""
+    """Longest nucleus that the model and its decoder are meant for; give it some slack.  Of a
+    longer one the kinds with maps keep the middle, and `instances` nothing."""
     classes: tuple[NucleusClass, ...] = Field(min_length=1, max_length=255)
     post: Post
     local: bool
     """Whether a pixel's output depends on nothing further than `margin` away, proven by shifted
-    windows, bit for bit.  What follows from it: the same nuclei whatever the tiles."""
+    windows, bit for bit.  What follows from it: the same nuclei whatever the tiles.  False for the
+    kind `instances`, which gets the same from windows that never move."""
     fp16: bool = False
     """Whether half precision keeps the accuracy."""
     input: ModelInput = ModelInput()
@@ -180,12 +206,37 @@ class Card(Frozen):
                 raise ValueError(f"window {window} is no multiple of step {self.step}")
             if window <= 2 * self.margin:
                 raise ValueError(f"window {window} has nothing left inside margin {self.margin}")
+        if self.kind == "instances":
+            self._sees_whole_nuclei()
         return self
+
+    def _sees_whole_nuclei(self) -> None:
+        """What fixed windows rest on (`decode.instances`)."""
+        if self.local:
+            raise ValueError("a model of kind 'instances' looks at its whole window: local = false")
+        if self.stride != 1:
+            raise ValueError("boxes are in px of the window: a stride has no meaning for them")
+        if self.margin < self.largest_nucleus_px:
+            raise ValueError(
+                f"margin {self.margin} is less than the largest nucleus, "
+                f"{self.largest_nucleus_px} px: some would be cut by every window"
+            )
 
     @property
     def polygons(self) -> bool:
         """Whether the model outlines nuclei, or only points at them."""
         return self.kind != "points"
+
+    @property
+    def fixed_windows(self) -> bool:
+        """Whether windows lie on one lattice of the slide, whatever its tiles: so for networks
+        that look at the whole window, and name nuclei rather than pixels."""
+        return self.kind == "instances"
+
+    @property
+    def tiles_agree(self) -> bool:
+        """Whether all tiles that see a nucleus say the same of it, bit for bit."""
+        return self.local or self.fixed_windows
 
     @property
     def largest_nucleus_px(self) -> int:

@@ -5,9 +5,11 @@
     NAME/dataset.toml          title, mpp (where known), kind of labels, licence, splits by id
     NAME/images/ID.png         8-bit RGB
     NAME/instances/ID.png      16-bit label map: 0 background, every nucleus its own value
+    NAME/geojson/ID.geojson    outlines drawn in QuPath (`wsiproc.geojson`): instances too
     NAME/points/ID.csv         x,y,class: pixels, the origin at the CENTRE of the first pixel
 
-Everything given out is in wsiproc's own convention: pixel (0, 0) covers [0, 1) x [0, 1), so a
+``complete = false`` says that only some nuclei are outlined: what is not is unknown, and no
+background.  Everything given out is in wsiproc's own convention: pixel (0, 0) covers [0, 1) x [0, 1), so a
 point of the files moves by half a pixel.
 """
 
@@ -23,10 +25,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ConfigDict, Field, ValidationError
 
+from wsiproc import geojson
 from wsiproc.errors import ConfigError
 from wsiproc.frozen import Frozen, faults
 
 LabelKind = Literal["instances", "points", "none"]
+LabelFiles = Literal["instances", "geojson", "points", "none"]
+UNKNOWN = -1
+"""In a label map, where nobody has looked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +72,8 @@ class Sample:
         The file of its labels, or None where there are none.
     label_kind
         What that file holds.
+    complete
+        Whether every nucleus is outlined.
     """
 
     id: str
@@ -74,6 +82,7 @@ class Sample:
     image: Path
     labels: Path | None
     label_kind: LabelKind
+    complete: bool = True
 
     def pixels(self) -> NDArray[np.uint8]:
         """``[h, w, 3]`` uint8 RGB.
@@ -94,7 +103,7 @@ class Sample:
             raise ConfigError(f"image {self.id} cannot be read: {_reason(error)}") from None
 
     def instances(self) -> NDArray[np.int32]:
-        """``[h, w]`` int32 label map, 0 where there is no nucleus.
+        """``[h, w]`` int32 label map, 0 where there is no nucleus, `UNKNOWN` where that is unknown.
 
         Raises
         ------
@@ -102,6 +111,21 @@ class Sample:
             If the data set has no instances, or the file is missing or does not fit the image.
         """
         path = self._labels("instances")
+        labels = self._drawn(path) if path.suffix == ".geojson" else self._painted(path)
+        return labels if self.complete else np.where(labels > 0, labels, UNKNOWN).astype(np.int32)
+
+    def _drawn(self, path: Path) -> NDArray[np.int32]:
+        """Outlines of a GeoJSON file, laid on the pixels."""
+        try:
+            text = path.read_text(encoding="utf-8")
+            with Image.open(self.image) as picture:
+                width, height = picture.size
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"labels of {self.id} cannot be read: {_reason(error)}") from None
+        return geojson.label_map(geojson.outlines_in(text, path.name), (height, width))
+
+    def _painted(self, path: Path) -> NDArray[np.int32]:
+        """A label map as it was painted."""
         try:
             with Image.open(path) as picture:
                 labels = np.array(picture)
@@ -167,6 +191,8 @@ class Dataset:
         What its labels are.
     samples
         All of them, in the order of the file, split after split.
+    complete
+        Whether every nucleus is outlined.
     """
 
     name: str
@@ -177,6 +203,7 @@ class Dataset:
     source: str
     note: str
     samples: tuple[Sample, ...]
+    complete: bool = True
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -206,7 +233,8 @@ class _Toml(Frozen):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     title: str = ""
-    labels: LabelKind
+    labels: LabelFiles
+    complete: bool = True
     licence: str
     source: str = ""
     mpp: float | None = Field(default=None, ge=0.05, le=5)
@@ -253,23 +281,49 @@ def read_dataset(folder: Path) -> Dataset:
         name=said.name,
         title=said.title,
         mpp=said.mpp,
-        label_kind=said.labels,
+        label_kind=_kind(said.labels),
         licence=said.licence,
         source=said.source,
         note=said.note,
         samples=tuple(samples),
+        complete=said.complete,
     )
 
 
+def wholly_annotated(dataset: Dataset, by: str) -> None:
+    """Refuse a data set whose unknown nuclei would be taken for background.
+
+    Parameters
+    ----------
+    by
+        Who refuses it, for the message.
+
+    Raises
+    ------
+    ConfigError
+        If its nuclei are outlined only in part.
+    """
+    if not dataset.complete:
+        raise ConfigError(
+            f"{dataset.name} says `complete = false`: {by} would take its unknown nuclei for "
+            "background; the method exemplar learns from such sets"
+        )
+
+
+def _kind(files: LabelFiles) -> LabelKind:
+    return "instances" if files == "geojson" else files
+
+
 def _sample(folder: Path, said: _Toml, split: str, id_: str) -> Sample:
-    suffix = {"instances": "png", "points": "csv", "none": ""}[said.labels]
+    suffix = {"instances": "png", "geojson": "geojson", "points": "csv", "none": ""}[said.labels]
     return Sample(
         id=id_,
         split=split,
         mpp=said.mpp,
         image=folder / "images" / f"{id_}.png",
         labels=folder / said.labels / f"{id_}.{suffix}" if suffix else None,
-        label_kind=said.labels,
+        label_kind=_kind(said.labels),
+        complete=said.complete,
     )
 
 
@@ -287,7 +341,7 @@ def _read_toml(folder: Path) -> _Toml:
     except ValidationError as error:
         raise ConfigError(
             f"{folder.name}: dataset.toml is wrong: {faults(error, 'the file')} (labels are one of "
-            f"{', '.join(get_args(LabelKind))})"
+            f"{', '.join(get_args(LabelFiles))})"
         ) from None
 
 

@@ -26,7 +26,7 @@ from scipy import ndimage
 
 from wsiproc.card import Card
 from wsiproc.config import Execution, Science
-from wsiproc.datasets import Sample, read_dataset
+from wsiproc.datasets import Sample, read_dataset, wholly_annotated
 from wsiproc.errors import ConfigError, StoreError
 from wsiproc.finish import Work
 from wsiproc.metrics import (
@@ -110,6 +110,7 @@ def evaluate(
     samples = dataset.split(split)
     if dataset.label_kind == "none":
         raise ConfigError(f"data set {dataset.name} has no labels to compare with")
+    wholly_annotated(dataset, "scoring")
     execution = Execution.model_validate({"device": device, "precision": precision, "workers": 0})
     bench = Workbench()
     try:

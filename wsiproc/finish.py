@@ -123,7 +123,11 @@ def finish(
     with timed(seconds, "seams"):
         radius = card.post.radius_um / card.mpp if card.post.kind == "points" else 0.0
         seams = join(
-            tiles, lambda tile: _parts(folder, tile), grid, local=card.local, radius_px=radius
+            tiles,
+            lambda tile: _parts(folder, tile),
+            grid,
+            local=card.tiles_agree,
+            radius_px=radius,
         )
     provenance = Provenance(
         slide_id=job.slide_id,

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiproc.card import Card
-from wsiproc.decode import decode, reach_px
-from wsiproc.errors import AlreadyThereError, DeviceError, SlideReadError
+from wsiproc.decode import Maps, Said, Views, concat_views, decode, reach_px, views_of
+from wsiproc.errors import AlreadyThereError, ConfigError, DeviceError, SlideReadError
 from wsiproc.finish import (
     MAPS,
     MM2,
@@ -56,8 +56,6 @@ from wsiproc.store.maps import Layer, create_maps, write_core
 from wsiproc.store.staging import claim
 from wsiproc.tiling import Grid, Tile, Window, make_grid, tile_at, tiles_of, windows_of
 from wsiproc.workbench import Workbench
-
-Maps = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +133,8 @@ def plan_slide(job: Job, bench: Workbench) -> Opened:
     """
     began = time.monotonic()
     model = bench.model(job)
+    if job.execution.maps and model.card.kind == "instances":
+        raise ConfigError(f"{model.name!r} names nuclei and has no maps: leave --maps out")
     with bench.slide(job) as slide, bench.session(job) as session:
         digest = fingerprint_of(job)
         key = job_key(digest, model.digest, job.science, session.facts.numerics)
@@ -206,7 +206,7 @@ def process_tile(
     box = _whole_outputs(tile.decoded & grid.slide, card.stride)
     tiles = tiles_folder(job, opened.job_key, grid)
     try:
-        maps = network_maps(job, planned, card, box, windows, bench, seconds)
+        said = network_says(job, planned, card, box, windows, bench, seconds)
     except SlideReadError:
         if not leave_out:
             raise
@@ -214,13 +214,13 @@ def process_tile(
         return TileReceipt(row, column, 0, 0, seconds, os.getpid(), peak_bytes(), unread=True)
     with timed(seconds, "decode"):
         nuclei = (
-            decode(card, maps, box, grid.slide) if maps else Nuclei.none(polygons=card.polygons)
+            decode(card, said, box, grid.slide) if said else Nuclei.none(polygons=card.polygons)
         )
         nuclei = nuclei.take(planned.keeps(nuclei.ref_x, nuclei.ref_y))
         parts = split(nuclei, tile, grid)
     with timed(seconds, "write"):
-        if job.execution.maps:
-            _store_maps(tiles / MAPS, maps, card, grid, tile, planned)
+        if job.execution.maps and not isinstance(said, Views):
+            _store_maps(tiles / MAPS, said, card, grid, tile, planned)
         write_fragment(tiles, row, column, parts.core, parts.handed)
     return TileReceipt(
         row, column, len(parts.core), len(windows), seconds, os.getpid(), peak_bytes()
@@ -283,7 +283,7 @@ def grid_of(job: Job, planned: Planned, card: Card) -> Grid:
     )
 
 
-def network_maps(
+def network_says(
     job: Job,
     planned: Planned,
     card: Card,
@@ -291,13 +291,15 @@ def network_maps(
     windows: Sequence[Window],
     bench: Workbench,
     seconds: dict[str, float],
-) -> Maps:
+) -> Said:
     """The network's maps over `box` (global model px), ``[C, h, w]`` each; zero where no window is.
 
-    The next batch is read while the network works on this one.
+    Of a network that names nuclei, the windows' views of them.  The next batch is read while the
+    network works on this one.
     """
     view, stain = planned.plan.view, planned.plan.stain_matrix
-    maps: Maps = {}
+    maps: dict[str, NDArray[np.float32]] = {}
+    views: list[Views] = []
     batch = planned.plan.session.batch
     groups = [windows[i : i + batch] for i in range(0, len(windows), batch)]
 
@@ -320,12 +322,15 @@ def network_maps(
                         "with another --out"
                     )
                 outputs = session.run(images, stain)
+            if card.fixed_windows:
+                views.append(views_of(card, outputs, group))
+                continue
             for name, values in outputs.items():
                 if name not in maps:
                     maps[name] = np.zeros((values.shape[1], *_size(box, card.stride)), np.float32)
                 for window, value in zip(group, values, strict=True):
                     _place(maps[name], box, value, window, card.stride)
-    return maps
+    return concat_views(views) if views else maps
 
 
 def _store_maps(

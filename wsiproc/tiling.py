@@ -14,6 +14,9 @@ the receptive field::
     │   └────────────────┘   │
     └────────────────────────┘
 
+For a model with *fixed windows* (`Card.fixed_windows`), the valid parts of the windows of all tiles
+are the cells of one lattice from the slide's origin: core and halo are whole cells.
+
 All lengths and boxes are in global model px.
 """
 
@@ -36,7 +39,7 @@ to be a unit of work and of resume."""
 AREA_FACTOR = 1.30
 """What the network may compute for each pixel kept, where windows allow it."""
 SURE_HANDOVER_PX = 8
-"""Hand-over of a local model, where it only serves the audit."""
+"""Hand-over where tiles agree, and it only serves the audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ def make_grid(
         (`decode.reach_px`).
     handover_px
         How far outside its core a tile reports nuclei.  By default half of the largest nucleus,
-        since two views of one may differ by no more, or for a local model, whose views agree,
+        since two views of one may differ by no more, or where tiles agree (`Card.tiles_agree`)
         only `SURE_HANDOVER_PX`.
     tile_px
         The core becomes at least this large.  By default it is the smallest in `CORE_PX` that
@@ -186,8 +189,10 @@ def make_grid(
     if reach_px < 0 or (handover_px is not None and handover_px < 0):
         raise ValueError("reach_px and handover_px must not be negative")
     if handover_px is None:
-        handover_px = SURE_HANDOVER_PX if card.local else math.ceil(card.largest_nucleus_px / 2)
-    halo = _rounded_up(reach_px + handover_px, step)
+        sure = card.tiles_agree
+        handover_px = SURE_HANDOVER_PX if sure else math.ceil(card.largest_nucleus_px / 2)
+    # Of whole cells, a tile's windows lie on the lattice of all tiles: its core is of some too.
+    halo = _rounded_up(reach_px + handover_px, valid if card.fixed_windows else step)
     core = _windows_across(window, valid, halo, tile_px) * valid - 2 * halo
     return Grid(
         width=frame.width,

@@ -167,6 +167,9 @@ class SynthesisConfig(MethodConfig):
 class LabelEfficientConfig(MethodConfig):
     """Lengths in µm, except where a name ends in ``_px``."""
 
+    annotated: Literal["patches", "all"] = "patches"
+    """Whether chosen patches of the train split are learnt from, or all of it: full supervision, to
+    compare with, in which nothing is chosen or synthesised."""
     select: SelectConfig = SelectConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     segmenter: Segmenter = "hover"

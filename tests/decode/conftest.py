@@ -16,6 +16,7 @@ def _card(
     mpp: float = 1.0,
     stride: int = 1,
     classes: int = 1,
+    margin: int = 0,
     **post: object,
 ) -> Card:
     post = {"chosen_on": "drawn maps", **post}
@@ -28,12 +29,12 @@ def _card(
             "kind": kind,
             "mpp": mpp,
             "step": 8,
-            "windows": (64,),
-            "margin": 0,
+            "windows": (128,),
+            "margin": margin,
             "stride": stride,
             "largest_nucleus_um": largest,
             "classes": [{"name": f"class {i}", "color": (0, 0, 0)} for i in range(classes)],
-            "local": True,
+            "local": kind != "instances",
             "post": {"kind": kind, **post},
         }
     )

@@ -11,7 +11,7 @@ from scipy import ndimage
 from wsiproc.decode import decode, reach_px
 from wsiproc.geometry import Box
 
-KINDS = ["points", "mask", "mask with centres", "mask with centres and levels"]
+KINDS = ["points", "mask", "mask with centres", "mask with centres and levels", "hover"]
 
 
 def rough(rng, channels, size, smooth, steps):
@@ -45,6 +45,16 @@ def case(make_card, kind, rng, size, stride):
         "seed_threshold": float(rng.uniform(0.2, 0.6)),
         "min_area_um2": float(rng.choice([0, 8])),
     }
+    if kind == "hover":
+        del post["seed_radius_um"], post["seed_threshold"]
+        post |= {
+            "marker_threshold": float(rng.uniform(0.05, 0.6)),
+            "slope_um": float(rng.uniform(0.3, 2)) * stride,
+            "marker_depth_um": float(rng.uniform(0, 2)) * stride,
+        }
+        hv = 2 * rough(rng, 2, size, smooth * rng.uniform(0.5, 1), steps) - 1
+        said = {"np": maps["prob"], "hv": hv * np.float32(rng.uniform(0.1, 3)), "tp": maps["class"]}
+        return make_card("hover", **length, **post), said
     if kind == "mask":
         del maps["centre"]
     if kind == "mask with centres and levels":
@@ -99,12 +109,13 @@ def test_a_nucleus_is_the_same_from_every_box_that_holds_its_reach(make_card, ki
         assert rows(small.take(sure.holds(small.ref_x, small.ref_y))) == expected
 
 
-def test_decoding_looks_far_enough_to_need_its_reach(make_card):
+@pytest.mark.parametrize("kind", ["mask with centres and levels", "hover"])
+def test_decoding_looks_far_enough_to_need_its_reach(make_card, kind):
     """The property above would hold of a decoder that looks at single pixels only."""
     rng = np.random.default_rng(5)
     different = 0
     for _ in range(10):
-        card, maps = case(make_card, "mask with centres and levels", rng, 150, 1)
+        card, maps = case(make_card, kind, rng, 150, 1)
         slide = Box(0, 0, 10_000, 10_000)
         large = decode(card, maps, Box(500, 500, 650, 650), slide)
         small = decode(

@@ -220,15 +220,6 @@ def test_maps_that_are_not_those_on_the_card_are_refused(make_card):
         decode(make_card("mask", classes=2), {"prob": prob, "class": prob}, box, SLIDE)
 
 
-@pytest.mark.parametrize("kind", ["hover", "instances"])
-def test_kinds_that_are_not_decoded_yet_say_so(make_card, kind):
-    card = make_card(kind)
-    with pytest.raises(ModelError, match="does not decode"):
-        decode(card, {}, Box(0, 0, 8, 8), SLIDE)
-    with pytest.raises(ModelError, match="does not decode"):
-        reach_px(card)
-
-
 @pytest.mark.parametrize("value", [0.0, 0.9, np.nan])
 def test_maps_without_nuclei_give_none(make_card, value):
     prob = np.full((20, 20), value, np.float32)

@@ -15,6 +15,7 @@ import pytest
 
 from wsiproc.api import run
 from wsiproc.config import Execution, RunConfig
+from wsiproc.errors import ConfigError
 from wsiproc.slide._drawn import DrawnSlide
 
 TABLES = ("nuclei.parquet", "centroids.parquet", "tissue.parquet")
@@ -41,13 +42,17 @@ def command(slide: Path, model: Path, out: Path, *more: str) -> list[str]:
     return [*words, "--out", str(out), "--window-px", "256", "--json", *more]
 
 
-@pytest.mark.parametrize("kind", ["mask", "points"])
+KINDS = ["mask", "points", "hover", "instances"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_same_table_from_every_tile_size_and_batch(
-    drawn: DrawnSlide, mask_model: Path, point_model: Path, tmp_path: Path, kind: str
+    drawn: DrawnSlide, models: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
-    model = mask_model if kind == "mask" else point_model
     runs = {
-        (tile, batch): found(drawn.path, model, tmp_path / f"{tile}", tile_px=tile, batch=batch)
+        (tile, batch): found(
+            drawn.path, models[kind], tmp_path / f"{tile}", tile_px=tile, batch=batch
+        )
         for tile, batch in [(512, 1), (1024, 4), (4096, 2)]
     }
     tables = [tables for tables, _ in runs.values()]
@@ -56,25 +61,54 @@ def test_the_same_table_from_every_tile_size_and_batch(
     assert all(summary["nuclei"] > 500 for _, summary in runs.values())
 
 
-def test_a_local_model_gives_the_seams_nothing_to_do(
-    drawn: DrawnSlide, mask_model: Path, tmp_path: Path
+@pytest.mark.parametrize("kind", ["mask", "hover", "instances"])
+def test_where_tiles_agree_the_seams_have_nothing_to_do(
+    drawn: DrawnSlide, models: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
-    _, summary = found(drawn.path, mask_model, tmp_path, tile_px=512)
+    _, summary = found(drawn.path, models[kind], tmp_path, tile_px=512)
     audit = summary["seam_audit"]
     assert audit["doubles"] == audit["rescued"] == audit["conflicts"] == 0
     assert audit["not_fully_seen"] == 0
+    assert audit["errors"] == 0
     assert audit["agreed"] > 0, "views from both sides of a seam were never compared"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2, 3])
-def test_the_same_table_from_one_two_and_three_workers(
-    drawn: DrawnSlide, mask_model: Path, tmp_path: Path, workers: int
+def test_a_model_that_looks_at_its_window_says_otherwise_of_shifted_ones(
+    drawn: DrawnSlide, models: dict[str, Path], tmp_path: Path
 ) -> None:
-    alone, _ = found(drawn.path, mask_model, tmp_path / "alone", tile_px=2048)
+    """Else the promise above would hold of it without windows that never move: here is the same
+    slide under another lattice."""
+    fixed, _ = found(drawn.path, models["instances"], tmp_path / "256")
+    wider, summary = found(drawn.path, models["instances"], tmp_path / "512", window_px=512)
+    assert fixed["nuclei.parquet"] != wider["nuclei.parquet"]
+    assert summary["nuclei"] > 500
+
+
+def test_a_model_without_maps_says_so(
+    small: DrawnSlide, models: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="has no maps"):
+        found(small.path, models["instances"], tmp_path, maps=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "workers"),
+    [("mask", 1), ("mask", 2), ("mask", 3), ("hover", 2), ("instances", 2)],
+)
+def test_the_same_table_from_one_two_and_three_workers(
+    drawn: DrawnSlide, models: dict[str, Path], tmp_path: Path, kind: str, workers: int
+) -> None:
+    alone, _ = found(drawn.path, models[kind], tmp_path / "alone", tile_px=2048)
     ran = subprocess.run(
         command(
-            drawn.path, mask_model, tmp_path / "many", "--workers", str(workers), "--tile-px", "512"
+            drawn.path,
+            models[kind],
+            tmp_path / "many",
+            "--workers",
+            str(workers),
+            "--tile-px",
+            "512",
         ),
         check=True,
         capture_output=True,
@@ -85,13 +119,15 @@ def test_the_same_table_from_one_two_and_three_workers(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tiles_first", [1, 3])
+@pytest.mark.parametrize(
+    ("kind", "tiles_first"), [("mask", 1), ("mask", 3), ("hover", 2), ("instances", 2)]
+)
 def test_a_killed_run_goes_on_and_gives_the_same_table(
-    drawn: DrawnSlide, mask_model: Path, tmp_path: Path, tiles_first: int
+    drawn: DrawnSlide, models: dict[str, Path], tmp_path: Path, kind: str, tiles_first: int
 ) -> None:
-    undisturbed, _ = found(drawn.path, mask_model, tmp_path / "undisturbed", tile_px=512)
+    undisturbed, _ = found(drawn.path, models[kind], tmp_path / "undisturbed", tile_px=512)
     out = tmp_path / "killed"
-    words = command(drawn.path, mask_model, out, "--workers", "1", "--tile-px", "512")
+    words = command(drawn.path, models[kind], out, "--workers", "1", "--tile-px", "512")
     victim = subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

@@ -19,6 +19,7 @@ from wsiproc.cli import (
     gc,
     info,
     models,
+    propose,
     run,
     sample,
     select,
@@ -51,6 +52,7 @@ app.command("train", cls=train.TrainCommand)(train.train)
 app.command("select")(select.select)
 app.command("synthesize")(synthesize.synthesize)
 app.command("evaluate")(evaluate.evaluate)
+app.command("propose")(propose.propose)
 app.command("doctor")(doctor.doctor)
 
 

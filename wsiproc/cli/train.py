@@ -24,6 +24,9 @@ from wsiproc.cli.settings import (
 from wsiproc.errors import MissingExtraError
 from wsiproc.methods import Method, TrainingInputs, find_method, installed
 
+TRAIN_EXTRA = ("torch", "torchvision", "monai", "onnx", "onnxscript", "matplotlib")
+"""What only training needs."""
+
 
 def methods(
     name: Annotated[
@@ -137,7 +140,7 @@ def train(
             inputs = dataclasses.replace(inputs, command=command, listener=listen)
             files = chosen.train(config, inputs)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("torch", "onnx", "onnxscript", "matplotlib"):
+        if (error.name or "").split(".")[0] in TRAIN_EXTRA:
             raise MissingExtraError("training", "train") from None
         raise
     if as_json:

@@ -13,30 +13,42 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiproc.card import Card, MaskPost, PointsPost
+from wsiproc.card import Card, HoverPost, MaskPost, PointsPost
+from wsiproc.decode._nuclei import Place
 from wsiproc.decode.contour import contours
+from wsiproc.decode.hover import decode_hover, hover_reach
+from wsiproc.decode.instances import (
+    Views,
+    concat_views,
+    decode_instances,
+    instances_reach,
+    views_of,
+)
 from wsiproc.decode.mask import decode_mask, mask_reach
 from wsiproc.decode.points import decode_points, radius_px
 from wsiproc.errors import ModelError
 from wsiproc.geometry import Box
 from wsiproc.nuclei import Nuclei
 
-__all__ = ["contours", "decode", "reach_px"]
+__all__ = ["Maps", "Said", "Views", "concat_views", "contours", "decode", "reach_px", "views_of"]
 
 Maps = Mapping[str, NDArray[np.float32]]
+Said = Maps | Views
+"""What a network says of a box: maps of its pixels or, for the kind `instances`, views."""
 
 
-def decode(card: Card, maps: Maps, box: Box, slide: Box) -> Nuclei:
+def decode(card: Card, said: Said, box: Box, slide: Box) -> Nuclei:
     """All nuclei that can be seen in a box.
 
     Parameters
     ----------
     card
         The model's: kind, resolution, and the constants of post-processing.
-    maps
-        The model's outputs over `box`, ``[C, h, w]`` float32 each: `prob`, and for the kind `mask`
-        where the model has them `centre` and `class`.  At `card.stride` s, a map's pixel covers
-        s x s model px.
+    said
+        The model's maps over `box`, ``[C, h, w]`` float32 each: `prob`, and for the kind `mask`
+        where the model has them `centre` and `class`; for the kind `hover` `np`, `hv` and where
+        the model has it `tp`.  At `card.stride` s, a map's pixel covers s x s model px.  For the
+        kind `instances` the views of all windows whose valid part touches `box`.
     box
         Global model px; whole output pixels.  May reach past the slide.
     slide
@@ -51,8 +63,14 @@ def decode(card: Card, maps: Maps, box: Box, slide: Box) -> Nuclei:
     Raises
     ------
     ModelError
-        If this version does not decode the model's kind, or the maps are not those on the card.
+        If the maps are not those on the card.
     """
+    if isinstance(said, Views):
+        return decode_instances(card, said, box & slide, slide)
+    return _decode_maps(card, said, box, slide)
+
+
+def _decode_maps(card: Card, maps: Maps, box: Box, slide: Box) -> Nuclei:
     s, post = card.stride, card.post
     if any(edge % s for edge in box.as_tuple()):
         raise ValueError(f"{box} does not lie on whole output pixels of stride {s}")
@@ -67,10 +85,10 @@ def decode(card: Card, maps: Maps, box: Box, slide: Box) -> Nuclei:
         rows, columns = area.slices_in(own)
         return np.ascontiguousarray(maps[name][:, rows, columns], np.float32)
 
-    origin = (area.x0, area.y0)
+    place = Place((area.x0, area.y0), (area.height, area.width), whole)
     if isinstance(post, PointsPost):
         prob = map_of("prob", len(card.classes))
-        found = decode_points(post, card.mpp * s, prob, origin, whole)
+        found = decode_points(post, card.mpp * s, prob, place.origin, whole)
     elif isinstance(post, MaskPost):
         if "centre" not in maps and _has_centre(card):
             raise ModelError(
@@ -81,10 +99,13 @@ def decode(card: Card, maps: Maps, box: Box, slide: Box) -> Nuclei:
             map_of("centre", 1)[0] if "centre" in maps else None,
             map_of("class", len(card.classes)) if "class" in maps else None,
         )
-        radius = _largest_radius(card)
-        found = decode_mask(post, card.mpp * s, radius, three, origin, whole)
+        found = decode_mask(post, card.mpp * s, _largest_radius(card), three, place)
+    elif isinstance(post, HoverPost):
+        types = map_of("tp", len(card.classes)) if "tp" in maps else None
+        both = map_of("np", 1)[0], map_of("hv", 2)
+        found = decode_hover(post, card.mpp * s, _largest_radius(card), (*both, types), place)
     else:
-        raise _not_decoded(card)
+        raise TypeError("views are decoded for the kind 'instances', not maps")
     return found if s == 1 else _scaled(found, s)
 
 
@@ -103,13 +124,14 @@ def reach_px(card: Card) -> int:
     2 K + T + r.  Without a map `centre`, r makes way for what a seed's disc, its rivals and their
     thickness reach, K + (max(K, r) + 1) + K.
 
+    Hover likewise, with T the steps over the levels of the border and the rest, 1.5 K and a few;
+    what makes a marker within that distance, 2 K + 1 and the depth taken off it; and the reach of
+    the filters that find the border.
+
     A card promises `centre` by giving `levels`, or an output of that name; where it does not, the
     reach is the larger of the two.
 
-    Raises
-    ------
-    ModelError
-        If this version does not decode the model's kind.
+    Instances: see `decode.instances.instances_reach`.
     """
     post, mpp = card.post, card.mpp * card.stride
     if isinstance(post, PointsPost):
@@ -120,7 +142,9 @@ def reach_px(card: Card) -> int:
         if not _has_centre(card):
             reach = max(reach, mask_reach(post, mpp, radius, centre=False))
         return reach * card.stride
-    raise _not_decoded(card)
+    if isinstance(post, HoverPost):
+        return hover_reach(post, mpp, _largest_radius(card)) * card.stride
+    return instances_reach(card)
 
 
 def _largest_radius(card: Card) -> int:
@@ -157,11 +181,4 @@ def _scaled(found: Nuclei, s: int) -> Nuclei:
         cut=found.cut,
         ring=None if found.ring is None else found.ring * s,
         ring_start=found.ring_start,
-    )
-
-
-def _not_decoded(card: Card) -> ModelError:
-    return ModelError(
-        f"model {card.name!r} is of kind {card.kind!r}, which this version of wsiproc does not "
-        "decode; it decodes points and mask"
     )

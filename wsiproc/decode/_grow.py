@@ -19,6 +19,8 @@ from wsiproc.decode._compile import kernel
 ODD, EVEN = 1 << 29, 1 << 30
 """Set on the pixels taken in the current step, by the clock's parity.  Both are set in every small
 negative number, so one test tells what a front may want."""
+NO_MARKERS = (np.empty((0, 3), np.int32), np.zeros(1, np.int64))
+"""Where seeds start with a disc or with their own pixel."""
 
 
 @kernel
@@ -104,6 +106,37 @@ def _plant_discs(
 
 
 @kernel
+def _plant_markers(
+    state: NDArray[np.int32],
+    width: int,
+    corner: tuple[int, int],
+    seed: NDArray[np.int64],
+    own: NDArray[np.int32],
+    run: NDArray[np.int32],
+    start: NDArray[np.int64],
+    radius: int,
+    taken: NDArray[np.int32],
+) -> int:
+    """Give each seed the pixels of its marker that are within `radius` of it; returns how many.
+
+    `corner` is the (y, x) of the part's border, from where `seed` is counted; `own` are the
+    numbers of the seeds among all markers.
+    """
+    size = 0
+    for n in range(len(seed)):
+        for r in range(start[own[n]], start[own[n] + 1]):
+            y = run[r, 0] - corner[0]
+            dy = y - seed[n, 0]
+            for x in range(run[r, 1] - corner[1], run[r, 2] - corner[1]):
+                dx = x - seed[n, 1]
+                if dy * dy + dx * dx <= radius * radius:
+                    taken[size] = y * width + x
+                    state[taken[size]] = n + 1
+                    size += 1
+    return size
+
+
+@kernel
 def _flood(
     state: NDArray[np.int32],
     width: int,
@@ -181,6 +214,7 @@ def grow(
     seeds: tuple[NDArray[np.int32], NDArray[np.int64]],
     seed: NDArray[np.int64],
     thick: NDArray[np.int32],
+    markers: tuple[NDArray[np.int32], NDArray[np.int64]],
     centre: NDArray[np.float32],
     levels: NDArray[np.float64],
     steps: NDArray[np.int64],
@@ -203,7 +237,10 @@ def grow(
         ``[n, 2]`` (y, x), in raster order.
     thick
         ``[n]`` squared thickness at the seeds, that start with a disc of it; or empty, where they
-        start with their own pixel.
+        start with their marker or their own pixel.
+    markers
+        Runs ``[r, 3]`` that the seeds start with, grouped by seed, and where each begins
+        ``[n + 1]``; or `NO_MARKERS`.
     centre, levels
         A pixel may be taken in stage k where `centre` exceeds the k-th level, and in the last
         stage anyway.
@@ -219,6 +256,8 @@ def grow(
     """
     member_of, part_start = parts
     seed_of, seed_start = seeds
+    marker_run, marker_start = markers
+    discs = len(thick) > 0 or len(marker_start) > 1
     found = np.empty((2 * len(run) + 64, 3), np.int32)
     owner = np.empty(len(found), np.int32)
     n = 0
@@ -273,12 +312,16 @@ def grow(
             at[k, 1] = seed[own[k], 1] - left
         if len(thick):
             size = _plant_discs(state, width, at, thick[own], waiting)
+        elif discs:
+            size = _plant_markers(
+                state, width, (top, left), at, own, marker_run, marker_start, radius, waiting
+            )
         else:
             size = len(own)
             for k in range(size):
                 waiting[k] = at[k, 0] * width + at[k, 1]
                 state[waiting[k]] = k + 1
-        _flood(state, width, at, steps, radius, len(thick) > 0, waiting, size, later, queue)
+        _flood(state, width, at, steps, radius, discs, waiting, size, later, queue)
         for r in member:
             y, x0, x1 = run[r]
             before = 0

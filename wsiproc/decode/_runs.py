@@ -137,39 +137,40 @@ def grouped(group: NDArray[np.int32], n: int) -> tuple[NDArray[np.int32], NDArra
 
 
 @kernel
-def measure(
-    run: NDArray[np.int32],
-    start: NDArray[np.int64],
-    prob: NDArray[np.float32],
-    classes: NDArray[np.float32],
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Sums over each group of runs, pixel by pixel in raster order.
-
-    Returns
-    -------
-    whole
-        ``[n, 3]`` int64: number of pixels, sums of y and of x.
-    prob_sum
-        ``[n]`` float64.
-    class_sum
-        ``[n, C]`` float64.
-    """
+def sums(run: NDArray[np.int32], start: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of pixels, sums of y and of x of each group of runs: ``[n, 3]``."""
     n = len(start) - 1
     whole = np.zeros((n, 3), np.int64)
-    prob_sum = np.zeros(n, np.float64)
-    class_sum = np.zeros((n, len(classes)), np.float64)
     for g in range(n):
-        total = 0.0
         for r in range(start[g], start[g + 1]):
             y, x0, x1 = run[r]
             pixels = np.int64(x1 - x0)
             whole[g, 0] += pixels
             whole[g, 1] += y * pixels
             whole[g, 2] += (x0 + x1 - 1) * pixels // 2
+    return whole
+
+
+@kernel
+def measure(
+    run: NDArray[np.int32],
+    start: NDArray[np.int64],
+    prob: NDArray[np.float32],
+    classes: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums of `prob` ``[n]`` and of each map of `classes` ``[n, C]``, float64, over each group of
+    runs: pixel by pixel in raster order."""
+    n = len(start) - 1
+    prob_sum = np.zeros(n, np.float64)
+    class_sum = np.zeros((n, len(classes)), np.float64)
+    for g in range(n):
+        total = 0.0
+        for r in range(start[g], start[g + 1]):
+            y, x0, x1 = run[r]
             for x in range(x0, x1):
                 total += prob[y, x]
             for c in range(len(classes)):
                 for x in range(x0, x1):
                     class_sum[g, c] += classes[c, y, x]
         prob_sum[g] = total
-    return whole, prob_sum, class_sum
+    return prob_sum, class_sum

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,10 @@ def image_shape(wanted: ModelInput, batch: int, window: int) -> tuple[int, int, 
 def maps_from(
     card: Card, raw: Mapping[str, NDArray[np.generic]], count: int, window: int
 ) -> dict[str, NDArray[np.float32]]:
-    """wsiproc's maps of the first `count` images, from the graph's outputs by their own names.
+    """wsiproc's outputs for the first `count` images, from the graph's by their own names.
+
+    Maps are ``[count, C, h, w]``.  For the kind `instances` each row is a nucleus: `boxes`
+    ``[m, 4]``, `scores`, `labels` and `tile` ``[m]``, `masks` ``[m, 1, s, s]``, all float32.
 
     Raises
     ------
@@ -49,7 +52,7 @@ def maps_from(
     """
     named = sources(card, tuple(raw))
     if card.kind == "instances":
-        return _instances({name: raw[source] for name, source in named.items()}, count)
+        return _instances(card, {name: raw[source] for name, source in named.items()}, count)
     edge = window // card.stride
     maps: dict[str, NDArray[np.float32]] = {}
     for name, source in named.items():
@@ -86,7 +89,40 @@ def activated(values: NDArray[np.float32], activation: Activation) -> NDArray[np
             return shares
 
 
-def _instances(raw: dict[str, NDArray[np.generic]], count: int) -> dict[str, NDArray[np.float32]]:
+def _instances(
+    card: Card, raw: dict[str, NDArray[np.generic]], count: int
+) -> dict[str, NDArray[np.float32]]:
     """Leave out what was found on the images that only filled the batch up."""
-    real = np.asarray(raw["tile"]).reshape(-1) < count
-    return {name: np.asarray(values[real], np.float32) for name, values in raw.items()}
+    rows = len(raw["boxes"])
+    # A graph that does not say of which image it speaks is given one at a time.
+    said = {"tile": np.zeros(rows, np.int64), **raw}
+    shapes = {name: np.shape(values)[1:] for name, values in said.items()}
+    edge = shapes["masks"][-1] if shapes["masks"] else 0
+    wanted = {"boxes": (4,), "scores": (), "labels": (), "tile": (), "masks": (1, edge, edge)}
+    if shapes != wanted or any(len(values) != rows for values in said.values()) or edge < 1:
+        given = ", ".join(f"{name} {list(np.shape(values))}" for name, values in said.items())
+        raise ModelError(
+            "the outputs of a model of kind instances are boxes [m, 4], scores, labels and tile "
+            f"[m], masks [m, 1, s, s]; these are {given}"
+        )
+    real = (np.asarray(said["tile"]) >= 0) & (np.asarray(said["tile"]) < count)
+    found = {name: np.asarray(values[real], np.float32) for name, values in said.items()}
+    for name in ("scores", "masks"):
+        if name in card.outputs and card.outputs[name].activation == "sigmoid":
+            found[name] = activated(found[name], "sigmoid")
+    return found
+
+
+def joined(
+    card: Card, parts: Sequence[dict[str, NDArray[np.float32]]], counts: Sequence[int]
+) -> dict[str, NDArray[np.float32]]:
+    """The outputs of several batches as those of one; `counts` says how many images each had."""
+    if card.kind == "instances":
+        before = np.cumsum([0, *counts[:-1]])
+        parts = [
+            {**part, "tile": part["tile"] + np.float32(n)}
+            for part, n in zip(parts, before, strict=True)
+        ]
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

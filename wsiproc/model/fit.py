@@ -10,14 +10,16 @@ REQUIRED: dict[Kind, tuple[str, ...]] = {
     "points": ("prob",),
     "mask": ("prob",),
     "hover": ("np", "hv"),
-    "instances": ("boxes", "scores", "labels", "tile", "masks"),
+    "instances": ("boxes", "scores", "labels", "masks"),
 }
 OPTIONAL: dict[Kind, tuple[str, ...]] = {
     "points": (),
     "mask": ("centre", "class"),
     "hover": ("tp",),
-    "instances": (),
+    "instances": ("tile",),
 }
+AXES = {"boxes": 2, "scores": 1, "labels": 1, "tile": 1, "masks": 4}
+"""Of the outputs of the kind `instances`, whose first is one for each nucleus."""
 STAIN = "stain"
 _FLOATS = ("float32", "float16", "float64")
 
@@ -99,6 +101,7 @@ def _check_outputs(card: Card, outputs: dict[str, Port]) -> None:
             "([outputs.NAME] on the card says which is which)"
         )
     if card.kind == "instances":
+        _check_lists(card, {name: outputs[source] for name, source in named.items()})
         return
     for name, source in named.items():
         port = outputs[source]
@@ -107,8 +110,22 @@ def _check_outputs(card: Card, outputs: dict[str, Port]) -> None:
         if port.shape is not None and len(port.shape) != 4:
             raise ModelError(f"the output {source!r} has {len(port.shape)} axes, not [N, C, h, w]")
         _check_channels(card, name, port)
-    if card.kind == "mask" and len(card.classes) > 1 and "class" not in named:
-        raise ModelError("the card lists several classes, but the model has no output 'class'")
+    classes = {"mask": "class", "hover": "tp"}.get(card.kind, "prob")
+    if len(card.classes) > 1 and classes not in named:
+        raise ModelError(f"the card lists several classes, but the model has no output {classes!r}")
+
+
+def _check_lists(card: Card, ports: dict[str, Port]) -> None:
+    for name, port in ports.items():
+        if port.shape is not None and len(port.shape) != AXES[name]:
+            raise ModelError(
+                f"the output {port.name!r} has {len(port.shape)} axes, not {AXES[name]}"
+            )
+    for name in ("labels", "tile"):
+        if name in ports and ports[name].dtype not in ("int32", "int64"):
+            raise ModelError(f"the output {ports[name].name!r} is {ports[name].dtype}, not integer")
+    if any(output.channels for output in card.outputs.values()):
+        raise ModelError("outputs of the kind instances have no channels to choose from")
 
 
 def _check_channels(card: Card, name: str, port: Port) -> None:
@@ -131,9 +148,9 @@ def _check_channels(card: Card, name: str, port: Port) -> None:
 def channels(card: Card, name: str) -> int | None:
     """How many channels a map of this card has; None where that is the decoder's matter."""
     match card.kind, name:
-        case ("mask", "prob" | "centre"):
+        case ("mask", "prob" | "centre") | ("hover", "np"):
             return 1
-        case ("points", "prob") | ("mask", "class"):
+        case ("points", "prob") | ("mask", "class") | ("hover", "tp"):
             return len(card.classes)
         case "hover", "hv":
             return 2

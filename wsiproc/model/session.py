@@ -18,10 +18,10 @@ from wsiproc.errors import ConfigError, DeviceError, ModelError
 from wsiproc.model import _onnxruntime, _openvino
 from wsiproc.model._onnxruntime import OnnxRuntimeEngine
 from wsiproc.model._openvino import OpenVinoEngine
-from wsiproc.model.adapt import image_for, image_shape, maps_from
+from wsiproc.model.adapt import image_for, image_shape, joined, maps_from
 from wsiproc.model.devices import cores, cpu_flags, has_bf16
 from wsiproc.model.engine import Engine, OutOfMemoryError
-from wsiproc.model.fit import STAIN
+from wsiproc.model.fit import STAIN, sources
 from wsiproc.model.graph import read_graph
 from wsiproc.model.registry import Model
 
@@ -77,6 +77,9 @@ class Session(Protocol):
         self, images: NDArray[np.uint8], stain: NDArray[np.float32] | None = None
     ) -> dict[str, NDArray[np.float32]]:
         """Maps ``[n, C, h, w]`` by wsiproc's names, of windows ``[n, H, W, 3]`` (RGB).
+
+        For the kind `instances` lists of nuclei, whose `tile` is the index of a window (see
+        `adapt.maps_from`, and `decode.views_of` for what they say together).
 
         Parameters
         ----------
@@ -146,6 +149,7 @@ class EngineSession:
             )
         matrix = np.eye(3, dtype=np.float32) if stain is None else np.asarray(stain, np.float32)
         parts: list[dict[str, NDArray[np.float32]]] = []
+        counts: list[int] = []
         done = 0
         while done < len(images):
             part = images[done : done + self._batch]
@@ -154,10 +158,9 @@ class EngineSession:
             except OutOfMemoryError as error:
                 self._halve(str(error))
             else:
+                counts.append(len(part))
                 done += len(part)
-        if len(parts) == 1:
-            return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return joined(self._card, parts, counts)
 
     def close(self) -> None:
         self._engine.close()
@@ -237,6 +240,9 @@ def open_session(
     graph = read_graph(model.data)
     ports = {port.name: port for port in graph.inputs}
     fixed = _fixed_batch(ports[card.input.name].shape, card)
+    said = sources(card, tuple(port.name for port in graph.outputs))
+    if card.kind == "instances" and "tile" not in said:
+        fixed = 1  # it does not say of which window it speaks
     if fixed and batch not in (0, fixed):
         raise ConfigError(f"{model.name!r} takes batches of {fixed} windows only, not {batch}")
     on_gpu = device in ("cuda", "tensorrt")

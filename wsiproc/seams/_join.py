@@ -61,7 +61,7 @@ def join(
     load
         What `split` made of a tile.
     local
-        Whether the card promises that tiles agree.
+        Whether the card promises that tiles agree (`Card.tiles_agree`).
     radius_px
         For models that give points: peaks no further apart than this are one nucleus.
     """

@@ -35,7 +35,7 @@ def block(field: int, payload: bytes | str) -> bytes:
 
 
 def tensor(name: str, values: NDArray[np.float32] | NDArray[np.int64]) -> bytes:
-    """A `TensorProto`."""
+    """A `TensorProto`; a scalar where the array is one."""
     dims = b"".join(number(1, edge) for edge in values.shape)
     little = values.astype(values.dtype.newbyteorder("<"))
     return dims + number(2, _TYPES[values.dtype.name]) + block(8, name) + block(9, little.tobytes())

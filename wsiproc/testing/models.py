@@ -1,8 +1,9 @@
 """Tiny models: real ONNX files of a few kilobytes, with cards, made without torch or onnx.
 
 Haematoxylin is told from eosin by fixed filters, well enough to find the nuclei of the drawn
-slides, so the whole engine can be tested on results whose truth is known.  All are local: what
-they say of a pixel depends on no more than `Card.margin` around it.
+slides, so the whole engine can be tested on results whose truth is known.  All but one are local:
+what they say of a pixel depends on no more than `Card.margin` around it.  `instances_model` is not,
+and shows it: what it says of a nucleus depends on where the window lies.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiproc.card import METADATA_KEY, Card, MaskPost, NucleusClass, PointsPost
+from wsiproc.card import (
+    METADATA_KEY,
+    Card,
+    HoverPost,
+    InstancesPost,
+    MaskPost,
+    NucleusClass,
+    PointsPost,
+)
 from wsiproc.testing import _onnx
 
 NUCLEUS = (NucleusClass(name="nucleus", color=(0, 120, 255)),)
@@ -37,6 +46,10 @@ one keeps a large nucleus from having several peaks."""
 _CENTRE_LEVEL, _CENTRE_SLOPE = 0.4, 8.0
 _LEVELS = (0.97, 0.94, 0.9, 0.8, 0.6, 0.4, 0.2)
 _DARK = 0.5
+_HOVER_UM, _HOVER_GAIN = 1.0, 5.0
+"""Blur whose slopes stand for distances to the centre, and how steep these are made."""
+_BOX_UM = 13.0
+"""Edge of the boxes of `instances_model`, before the window's mean makes them larger."""
 _WINDOWS = (256, 512)
 _STEP = 8
 _CHOSEN_ON = "drawn slides"
@@ -176,6 +189,158 @@ def points_model(
     return _finished(sketch, card, {"prob": 2 if classes else 1}, stain=False)
 
 
+def hover_model(
+    *,
+    mpp: float = 0.5,
+    windows: Sequence[int] = _WINDOWS,
+    classes: bool = False,
+    name: str = "haematoxylin-hover",
+) -> bytes:
+    """A model of kind ``hover``: `np`, `hv`, and with `tp` if asked (pale and dark nuclei).
+
+    Its maps of distance are the slopes of a blurred `np`, turned round: they rise from edge to
+    edge through a nucleus, and fall from one to the next.
+    """
+    sketch = _Sketch()
+    smooth = sketch.filtered("smooth", _likeness(sketch, stain=False), _disc(_SMOOTH_UM / mpp))
+    sketch.raised("np", smooth, _LEVEL, _SLOPE)
+    slopes = []
+    for axis in "xy":
+        bell, slope = _bell(_HOVER_UM / mpp), _slope(_HOVER_UM / mpp)
+        if axis == "x":
+            slope = slope.swapaxes(2, 3)
+        else:
+            bell = bell.swapaxes(2, 3)
+        across = sketch.filtered(f"{axis}.across", "np", bell)
+        along = sketch.filtered(f"{axis}.along", across, slope)
+        steep = sketch.add(f"{axis}.gain", "Mul", along, sketch.scalar(f"{axis}.by", _HOVER_GAIN))
+        slopes.append(sketch.add(f"{axis}.distance", "Tanh", steep))
+    sketch.add("hv", "Concat", *slopes, axis=1)
+    channels = {"np": 1, "hv": 2}
+    if classes:
+        dark = sketch.raised("dark", smooth, _DARK, _SLOPE)
+        pale = sketch.add("pale", "Sub", sketch.scalar("one", 1.0), dark)
+        sketch.add("tp", "Concat", pale, dark, axis=1)
+        channels["tp"] = 2
+    card = Card(
+        name=name,
+        method="drawn",
+        kind="hover",
+        mpp=mpp,
+        step=_STEP,
+        windows=tuple(windows),
+        margin=_margin(mpp),
+        largest_nucleus_um=20.0,
+        classes=TWO_CLASSES if classes else NUCLEUS,
+        post=HoverPost(min_area_um2=6.0, chosen_on=_CHOSEN_ON),
+        local=True,
+        licence="Apache-2.0",
+    )
+    return _finished(sketch, card, channels, stain=False)
+
+
+def instances_model(
+    *,
+    mpp: float = 0.5,
+    windows: Sequence[int] = _WINDOWS,
+    classes: bool = False,
+    name: str = "haematoxylin-instances",
+) -> bytes:
+    """A model of kind ``instances``: a box and a mask for each peak of the map of centres.
+
+    What it says depends on the window, as attention over all of its positions would: boxes are
+    larger and scores lower where the window's mean is darker.  One row of each call is a dummy of
+    score 0, as real exports have it.
+    """
+    sketch = _Sketch()
+    smooth = sketch.filtered("smooth", _likeness(sketch, stain=False), _disc(_SMOOTH_UM / mpp))
+    inside = sketch.raised("inside", smooth, _LEVEL, _SLOPE)
+    centre = _centre(sketch, "centre", inside, mpp)
+    peak = _first_peaks(sketch, centre, round(2.0 / mpp))
+    found = sketch.add("found", "NonZero", peak)  # [4, m]: window, channel, y, x
+    at = sketch.add("at", "Transpose", found, perm=(1, 0))
+    # The dummy: a place that is always there.
+    nowhere = sketch.weight("nowhere", np.zeros((1, 4), np.int64))
+    rows = sketch.add("rows", "Concat", at, nowhere, axis=0)
+    mean = sketch.add("mean", "GlobalAveragePool", inside)
+    column = [
+        sketch.add(
+            f"column{k}", "Gather", rows, sketch.weight(f"k{k}", np.full((1,), k, np.int64)), axis=1
+        )
+        for k in range(4)
+    ]
+    flat = sketch.weight("flat", np.array([-1], np.int64))
+    window = sketch.add("tile", "Reshape", column[0], flat)
+    means = sketch.add("means", "Reshape", mean, flat)
+    dark = sketch.add("own_mean", "Gather", means, window, axis=0)
+    half = sketch.scalar("half", _BOX_UM / 2 / mpp)
+    share = sketch.add("share_of_dark", "Mul", dark, sketch.scalar("more", 0.3))
+    grown = sketch.add("grown", "Mul", share, half)
+    radius = sketch.add("radius", "Add", grown, half)
+    radius = sketch.add(
+        "radius.column", "Reshape", radius, sketch.weight("upright", np.array([-1, 1], np.int64))
+    )
+    middles = sketch.add("middles", "Concat", column[3], column[2], axis=1)
+    middle = sketch.add("middle", "Cast", middles, to=1)
+    middle = sketch.add("middle.centre", "Add", middle, sketch.scalar("pixel", 0.5))
+    low = sketch.add("low", "Sub", middle, radius)
+    high = sketch.add("high", "Add", middle, radius)
+    sketch.add("boxes", "Concat", low, high, axis=1)
+    says = sketch.add("says", "GatherND", centre, rows)
+    doubt = sketch.add("doubt", "Mul", dark, sketch.scalar("doubt.share", 0.2))
+    scored = sketch.add("scored", "Sub", says, doubt)
+    # 0 for the last row, which is the dummy; 1 for the rest.
+    real = sketch.add("real", "Cast", sketch.add("any", "GatherND", peak, at), to=1)
+    there = sketch.add("there", "Concat", real, sketch.scalar("none", 0.0), axis=0)
+    sketch.add("scores", "Mul", scored, there)
+    sampled = sketch.add(
+        "sampled",
+        "RoiAlign",
+        inside,
+        "boxes",
+        "tile",
+        output_height=28,
+        output_width=28,
+        sampling_ratio=2,
+        coordinate_transformation_mode="half_pixel",
+    )
+    sketch.add("masks", "Mul", sampled, sketch.weight("oval", _oval(28)))
+    if classes:
+        looks = sketch.raised("looks", smooth, _DARK, _SLOPE)
+        kind = sketch.add("kind", "GatherND", looks, rows)
+        is_dark = sketch.add("is_dark", "Greater", kind, sketch.scalar("half_way", 0.5))
+        sketch.add("labels", "Cast", is_dark, to=7)
+    else:
+        sketch.add("labels", "Mul", "tile", sketch.weight("nought", np.zeros(1, np.int64)))
+    card = Card(
+        name=name,
+        method="drawn",
+        kind="instances",
+        mpp=mpp,
+        step=_STEP,
+        windows=tuple(windows),
+        margin=-(-math.ceil(20.0 / mpp) // _STEP) * _STEP,
+        largest_nucleus_um=20.0,
+        classes=TWO_CLASSES if classes else NUCLEUS,
+        post=InstancesPost(score_threshold=0.35, min_area_um2=6.0, chosen_on=_CHOSEN_ON),
+        local=False,
+        licence="Apache-2.0",
+    )
+    return _onnx.model(
+        nodes=sketch.nodes,
+        weights=sketch.weights,
+        inputs=[_onnx.port("image", "uint8", ("batch", "height", "width", 3))],
+        outputs=[
+            _onnx.port("boxes", "float32", ("m", 4)),
+            _onnx.port("scores", "float32", ("m",)),
+            _onnx.port("labels", "int64", ("m",)),
+            _onnx.port("tile", "int64", ("m",)),
+            _onnx.port("masks", "float32", ("m", 1, 28, 28)),
+        ],
+        metadata={METADATA_KEY: card.to_json()},
+    )
+
+
 def one_layer_model(*, mpp: float = 0.5, window: int = 1024, name: str = "one-layer") -> bytes:
     """A model of kind ``mask`` that costs next to nothing: one 1 x 1 filter.
 
@@ -258,6 +423,25 @@ def _centre(sketch: _Sketch, output: str, inside: str, mpp: float) -> str:
     return sketch.raised(output, spread, _CENTRE_LEVEL, _CENTRE_SLOPE)
 
 
+def _first_peaks(sketch: _Sketch, source: str, reach: int) -> str:
+    """Where `source` is above .4 and the largest within a square, the first of equal ones."""
+    edge = 2 * reach + 1
+    around = sketch.add(
+        "around", "MaxPool", source, kernel_shape=(edge, edge), pads=(reach, reach, reach, reach)
+    )
+    one = np.zeros((2, 1, 1, 3, 3), np.float32)
+    one[0, 0, 0, 0, 1] = one[1, 0, 0, 1, 0] = 1
+    up = sketch.filtered("up", source, one[0])
+    above = sketch.add(
+        "above", "MaxPool", up, kernel_shape=(reach, edge), pads=(reach - 1, reach, 0, reach)
+    )
+    aside = sketch.filtered("aside", source, one[1])
+    left = sketch.add("left", "MaxPool", aside, kernel_shape=(1, reach), pads=(0, reach - 1, 0, 0))
+    before = sketch.add("before", "Max", above, left, sketch.scalar("sure.level", 0.4))
+    first = sketch.add("first", "Greater", source, before)
+    return sketch.add("peak", "And", first, sketch.add("top", "Equal", source, around))
+
+
 def _margin(mpp: float) -> int:
     """Radius of the receptive field in px, rounded up to a multiple of the step."""
     reach = math.ceil(_SMOOTH_UM / mpp) + _cut(_WIDE_UM / mpp)
@@ -281,6 +465,22 @@ def _bell(sigma: float) -> NDArray[np.float32]:
     """A Gaussian of `sigma` px down a column."""
     radius = _cut(sigma)
     return _kernel(np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)[:, None])
+
+
+def _slope(sigma: float) -> NDArray[np.float32]:
+    """The slope under a Gaussian of `sigma` px down a column, turned round, per sigma."""
+    radius = _cut(sigma)
+    at = np.arange(-radius, radius + 1)
+    bell = np.exp(-0.5 * (at / sigma) ** 2)
+    return np.asarray(-at / sigma * bell / bell.sum(), np.float32)[None, None, :, None]
+
+
+def _oval(edge: int) -> NDArray[np.float32]:
+    """1 in the disc that fills a square, falling off at its rim: ``[1, 1, edge, edge]``."""
+    at = (np.arange(edge) + 0.5) / edge * 2 - 1
+    return np.asarray(np.clip(4 * (1.1 - np.hypot(*np.meshgrid(at, at))), 0, 1), np.float32)[
+        None, None
+    ]
 
 
 def _kernel(weights: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 from operator import add
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import shapely
@@ -42,8 +42,24 @@ class Judged:
     mpp: float
     true: NDArray[np.int32] | NDArray[np.float64]
 
+    def nuclei(self, card: Card) -> Nuclei:
+        """Decoded with the constants of `card`, in px of the image at its mpp."""
+        height, width = next(iter(self.maps.values())).shape[1:]
+        box = Box(0, 0, width * card.stride, height * card.stride)
+        return decode(card, self.maps, box, box)
 
-def measure(card: Card, images: Sequence[Judged]) -> dict[str, float]:
+
+class Decodable(Protocol):
+    """What `choose` has to know of an image; see `Judged`, which is one."""
+
+    @property
+    def mpp(self) -> float: ...
+    @property
+    def true(self) -> NDArray[np.int32] | NDArray[np.float64]: ...
+    def nuclei(self, card: Card) -> Nuclei: ...
+
+
+def measure(card: Card, images: Sequence[Decodable]) -> dict[str, float]:
     """Scores of `card`'s post-processing, as ``wsiproc evaluate`` defines them.
 
     Returns
@@ -54,7 +70,7 @@ def measure(card: Card, images: Sequence[Judged]) -> dict[str, float]:
     """
     points, outlines, masks = [], [], []
     for image in images:
-        found = _decoded(card, image)
+        found = image.nuclei(card)
         scale = card.mpp / image.mpp
         xy = np.column_stack([found.x, found.y]) * scale
         is_map = image.true.dtype.kind in "iu"
@@ -62,7 +78,7 @@ def measure(card: Card, images: Sequence[Judged]) -> dict[str, float]:
         points.append(detection(true_xy, xy, RADIUS_UM / image.mpp))
         if is_map and found.polygons:
             true = image.true.astype(np.int32)
-            predicted = rasterised(_polygons(found, scale), found.score, true.shape)
+            predicted = rasterised(polygons(found, scale), found.score, true.shape)
             outlines.append(instances(true, predicted).scores())
             masks.append(pixels(true, predicted))
     pooled = reduce(add, points)
@@ -76,7 +92,7 @@ def measure(card: Card, images: Sequence[Judged]) -> dict[str, float]:
 
 def choose(
     card: Card,
-    images: Sequence[Judged],
+    images: Sequence[Decodable],
     choices: Mapping[str, Sequence[Any]],
     *,
     by: Sequence[str],
@@ -118,13 +134,8 @@ def _mean(scores: Mapping[str, float], by: Sequence[str]) -> float:
     return float(np.nan_to_num(np.mean([scores[name] for name in by]), nan=-1.0))
 
 
-def _decoded(card: Card, image: Judged) -> Nuclei:
-    height, width = next(iter(image.maps.values())).shape[1:]
-    box = Box(0, 0, width * card.stride, height * card.stride)
-    return decode(card, image.maps, box, box)
-
-
-def _polygons(found: Nuclei, scale: float) -> NDArray[np.object_]:
+def polygons(found: Nuclei, scale: float) -> NDArray[np.object_]:
+    """The outlines, enlarged by `scale`."""
     assert found.ring is not None
     assert found.ring_start is not None
     rings = [found.ring[a:b] * scale for a, b in pairwise(found.ring_start)]

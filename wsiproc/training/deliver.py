@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from wsiproc.card import Card
 from wsiproc.methods import TrainingInputs, TrainingNote
-from wsiproc.training.choose import Judged, choose
-from wsiproc.training.export import Deployed, export
+from wsiproc.training.choose import Decodable, choose
+from wsiproc.training.export import Deployed, Exported, export
 
 
 def deliver(
@@ -20,7 +20,7 @@ def deliver(
     card: Card,
     inputs: TrainingInputs,
     *,
-    judged: Sequence[Judged],
+    judged: Sequence[Decodable],
     choices: Mapping[str, Sequence[Any]],
     by: Sequence[str],
     tissue: NDArray[np.uint8],
@@ -43,15 +43,35 @@ def deliver(
     ModelError
         If the file does not say what the network says.
     """
+    card, metrics = scored(card, judged, choices, by)
+    exported = export(deployed, card, inputs.out / f"{card.name}.onnx", tissue)
+    tell(exported, metrics, inputs)
+    return exported.path
+
+
+def scored(
+    card: Card,
+    judged: Sequence[Decodable],
+    choices: Mapping[str, Sequence[Any]],
+    by: Sequence[str],
+) -> tuple[Card, dict[str, float]]:
+    """The card with the best post-processing and its scores, which are also given.
+
+    Where there is nothing to choose by, the card stays as it is.
+    """
+    if not judged:
+        return card, {}
     card, scores = choose(card, judged, choices, by=by)
     split = card.post.chosen_on.replace(" ", "/")
     metrics = {f"{split}/{name}": round(value, 4) for name, value in scores.items()}
-    card = card.model_copy(update={"metrics": {**card.metrics, **metrics}})
-    exported = export(deployed, card, inputs.out / f"{card.name}.onnx", tissue)
+    return card.model_copy(update={"metrics": {**card.metrics, **metrics}}), metrics
+
+
+def tell(exported: Exported, metrics: Mapping[str, float], inputs: TrainingInputs) -> None:
+    """Say what was measured and proven."""
     shown = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
     proof = f"differs from torch by at most {exported.difference:.1g}"
     if exported.shift is not None:
         proof += f"; {exported.shift.compared} values the same bits in shifted windows"
-    for message in (shown, proof, f"sha256 {exported.sha256}"):
+    for message in filter(None, (shown, proof, f"sha256 {exported.sha256}")):
         inputs.listener(TrainingNote("export", message))
-    return exported.path

@@ -149,7 +149,7 @@ def export(deployed: Deployed, card: Card, path: Path, pixels: NDArray[np.uint8]
         If the file cannot be written.
     """
     deployed = deployed.cpu().eval()
-    data = _with_card(to_onnx(deployed, card), card)
+    data = with_card(to_onnx(deployed, card), card)
     temporary = path.with_name(path.name + ".unproven")
     checkpoint.write_atomically(temporary, data)
     try:
@@ -188,7 +188,7 @@ def to_onnx(deployed: Deployed, card: Card) -> onnx.ModelProto:
         )
     assert program is not None
     proto = program.model_proto
-    _forget_origin(proto)
+    forget_origin(proto)
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
@@ -249,7 +249,8 @@ def covering(pixels: NDArray[np.uint8], edge: int) -> NDArray[np.uint8]:
     return np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
 
 
-def _with_card(proto: onnx.ModelProto, card: Card) -> bytes:
+def with_card(proto: onnx.ModelProto, card: Card) -> bytes:
+    """The bytes of a graph that carries its card; the same ones each time."""
     del proto.metadata_props[:]
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, card.to_json()
@@ -257,7 +258,7 @@ def _with_card(proto: onnx.ModelProto, card: Card) -> bytes:
     return data
 
 
-def _forget_origin(proto: onnx.ModelProto) -> None:
+def forget_origin(proto: onnx.ModelProto) -> None:
     """Take out where in whose source tree each operator came from, which torch writes down."""
     proto.producer_version = proto.doc_string = ""
     graph = proto.graph

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiproc.datasets import Dataset, Sample, read_dataset
+from wsiproc.datasets import Dataset, Sample, read_dataset, wholly_annotated
 from wsiproc.errors import ConfigError
 from wsiproc.evaluate import box_centres
 from wsiproc.methods import TrainingInputs, TrainingNote
@@ -112,6 +112,8 @@ def look(inputs: TrainingInputs, *, to_mpp: float, unscaled_mpp: float = 0.5) ->
     for dataset, labelled in given:
         if labelled and dataset.label_kind == "none":
             raise ConfigError(f"points or instances are needed; {dataset.name} has none")
+        if labelled:
+            wholly_annotated(dataset, "this method")
         mpp = dataset.mpp or assumed[dataset.name]
         if "train" in dataset.splits:
             seen[dataset.name] = ("train",)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiproc.card import TrainingSet
-from wsiproc.datasets import Dataset, LabelKind, Sample, read_dataset
+from wsiproc.datasets import Dataset, LabelKind, Sample, read_dataset, wholly_annotated
 from wsiproc.errors import ConfigError
 from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.training.augment import Pyramid, make_pyramid
@@ -78,6 +78,7 @@ def load(
     for dataset in sets:
         if dataset.label_kind != kind:
             raise ConfigError(f"{kind} are needed; {dataset.name} has {dataset.label_kind}")
+        wholly_annotated(dataset, "this method")
     assumed = assumed_mpp(sets)
     for name, mpp in assumed.items():
         inputs.listener(TrainingNote("data", f"{name} has no mpp: {mpp:.3f} assumed"))
@@ -123,7 +124,7 @@ def assumed_mpp(sets: Sequence[Dataset]) -> dict[str, float]:
 
 def median_width(dataset: Dataset) -> float:
     """Median diameter, in px, of circles with the areas of the instances."""
-    counts = [np.bincount(sample.instances().ravel())[1:] for sample in dataset.samples]
+    counts = [np.bincount(np.maximum(s.instances(), 0).ravel())[1:] for s in dataset.samples]
     areas = np.concatenate(counts)
     if not areas.any():
         raise ConfigError(f"data set {dataset.name} has no instance at all")

@@ -138,7 +138,7 @@ def _samples(
     cells: tuple[int, int],
     extent: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:
-    """Rows of the table and their weights, ``[k * height * width, samples]`` each; pairs are x, y."""
+    """Rows of the table and their weights, ``[k height width, samples]`` each; pairs are x, y."""
     near, share = [], []
     for axis in (0, 1):
         steps = cells[axis] * points[axis]
@@ -165,7 +165,7 @@ def _binaries_load() -> bool:
     for folder in (found.submodule_search_locations or ()) if found is not None else ():
         for file in (*Path(folder).glob("_C*.so"), *Path(folder).glob("_C*.pyd")):
             try:
-                torch.ops.load_library(str(file))
+                torch.ops.load_library(str(file))  # type: ignore[no-untyped-call]
             except OSError:
                 continue
             return True
@@ -174,11 +174,14 @@ def _binaries_load() -> bool:
 
 def _register() -> torch.library.Library:
     """Give torch the two operators; they live as long as the library that is returned."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in (_NMS, _QNMS, _ROI_ALIGN):
-        library.define(schema)
-    library.impl("nms", suppressed, "CompositeExplicitAutograd")
-    library.impl("roi_align", aligned_regions, "CompositeImplicitAutograd")
+        library.define(schema)  # type: ignore[no-untyped-call]
+    for name, kernel, key in (
+        ("nms", suppressed, "CompositeExplicitAutograd"),
+        ("roi_align", aligned_regions, "CompositeImplicitAutograd"),
+    ):
+        library.impl(name, kernel, key)  # type: ignore[no-untyped-call]
     return library
 
 

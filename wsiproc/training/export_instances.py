@@ -1,0 +1,170 @@
+"""From a trained Mask R-CNN to the one file that is deployed, with proof that it is the same.
+
+torch's newer exporter cannot follow a number of nuclei that depends on the pixels, so this is the
+older one, which traces: all that the graph does is in `WindowDetector`, which has no branches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from wsiproc.card import Card
+from wsiproc.errors import ModelError
+from wsiproc.model import Model, load_model, open_session
+from wsiproc.training import checkpoint
+from wsiproc.training.export import Exported, covering, forget_origin, with_card
+from wsiproc.training.mask_rcnn_windows import OUTPUTS, WindowDetector
+
+OPSET = 15
+"""The last one whose RoIAlign is that of opset 10, which ONNX Runtime also has for CUDA."""
+TOLERANCE = {"boxes": 1e-2, "scores": 1e-3, "masks": 5e-3}
+"""Largest differences between torch and ONNX Runtime that pass; boxes in px."""
+ON_THE_VERGE = 0.02
+"""Share of the nuclei that one of both may have alone: rounding settles what is on a threshold."""
+LEAST_SCORE = 0.3
+"""What is less certain than any threshold that is chosen is not compared: on a blank window all
+places are alike, and which of them come first is any library's own business."""
+_SAME_PX = 0.5
+
+
+def export_instances(
+    detector: WindowDetector, card: Card, path: Path, pixels: NDArray[np.uint8]
+) -> Exported:
+    """Write `detector` with its card to `path`, after proving that it says what torch says.
+
+    The proof: a real window, a batch of three and a blank one give the same nuclei above
+    `LEAST_SCORE`, to within `TOLERANCE` and `ON_THE_VERGE`.
+
+    Parameters
+    ----------
+    pixels
+        ``[h, w, 3]`` uint8 of real tissue at the card's mpp; of any size, repeated as needed.
+
+    Raises
+    ------
+    ModelError
+        If a proof fails: then there is no file.
+    StoreError
+        If the file cannot be written.
+    """
+    detector = detector.cpu().eval()
+    data = with_card(to_onnx(detector), card)
+    temporary = path.with_name(path.name + ".unproven")
+    checkpoint.write_atomically(temporary, data)
+    try:
+        difference = prove(detector, load_model(str(temporary)), pixels)
+    finally:
+        temporary.unlink(missing_ok=True)
+    checkpoint.write_atomically(path, data)
+    return Exported(path, hashlib.sha256(data).hexdigest(), difference, None)
+
+
+def to_onnx(detector: WindowDetector) -> onnx.ModelProto:
+    """The graph: one file, standard operators, any number of windows of one size."""
+    image = torch.zeros(2, detector.edge, detector.edge, 3, dtype=torch.uint8)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            detector,
+            (image,),
+            buffer,  # type: ignore[arg-type]
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=list(OUTPUTS),
+            dynamic_axes={"image": {0: "n"}, **{name: {0: "m"} for name in OUTPUTS}},
+        )
+    proto = onnx.load_from_string(buffer.getvalue())
+    forget_origin(proto)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def prove(detector: WindowDetector, model: Model, pixels: NDArray[np.uint8]) -> float:
+    """Compare a model file with the network it was made from; the largest difference of scores.
+
+    Raises
+    ------
+    ModelError
+        If they differ.
+    """
+    window = detector.edge
+    real = covering(pixels, window)[:window, :window]
+    batches = {
+        "a window of tissue": real[None],
+        "a batch of three": np.stack([real, real[::-1], real[:, ::-1]]),
+        "a blank window": np.full((1, window, window, 3), 255, np.uint8),
+    }
+    worst = 0.0
+    for name, batch in batches.items():
+        images = np.ascontiguousarray(batch)
+        session = open_session(model, device="cpu", window=window, batch=len(images))
+        try:
+            said = session.run(images)
+        finally:
+            session.close()
+        with torch.inference_mode():
+            wanted = detector(torch.from_numpy(images))
+        arrays = {key: v.float().numpy() for key, v in zip(OUTPUTS, wanted, strict=True)}
+        worst = max(worst, compared(said, arrays, name))
+    return worst
+
+
+def compared(
+    said: Mapping[str, NDArray[np.float32]], wanted: Mapping[str, NDArray[np.float32]], name: str
+) -> float:
+    """The largest difference of the scores of nuclei that both have.
+
+    Raises
+    ------
+    ModelError
+        If more than a few nuclei are found by one alone, or those found by both differ.
+    """
+    rows = [_rows(outputs) for outputs in (said, wanted)]
+    keys = [
+        np.column_stack([o["boxes"][r], 1e4 * o["tile"][r, None], 1e4 * o["labels"][r, None]])
+        for o, r in zip((said, wanted), rows, strict=True)
+    ]
+    count = max(len(rows[0]), len(rows[1]))
+    if not count:
+        return 0.0
+    pairs = _matched(*keys)
+    if count - len(pairs) > max(1, ON_THE_VERGE * count):
+        raise ModelError(
+            f"{name}: ONNX Runtime and torch find {len(rows[0])} and {len(rows[1])} nuclei, and "
+            f"only {len(pairs)} of them are the same"
+        )
+    worst = 0.0
+    for output, tolerance in TOLERANCE.items():
+        ours = said[output][rows[0][pairs[:, 0]]].astype(np.float64)
+        theirs = wanted[output][rows[1][pairs[:, 1]]].astype(np.float64)
+        apart = float(np.abs(ours - theirs).max(initial=0.0))
+        if not apart <= tolerance:
+            raise ModelError(f"{output} of {name}: ONNX Runtime differs from torch by {apart:g}")
+        worst = apart if output == "scores" else worst
+    return worst
+
+
+def _rows(outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.int64]:
+    return np.flatnonzero(outputs["scores"] > LEAST_SCORE)
+
+
+def _matched(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rows of `a` and `b` that are the same nucleus, ``[n, 2]``."""
+    if not len(a) or not len(b):
+        return np.empty((0, 2), np.int64)
+    apart = np.abs(a[:, None] - b[None]).max(2)
+    nearest = apart.argmin(1)
+    mutual = apart.argmin(0)[nearest] == np.arange(len(a))
+    same = mutual & (apart[np.arange(len(a)), nearest] < _SAME_PX)
+    return np.column_stack([np.flatnonzero(same), nearest[same]])
