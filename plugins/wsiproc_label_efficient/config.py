@@ -153,6 +153,10 @@ class SynthesisConfig(MethodConfig):
     """gamma, of that of the nuclei;"""
     between_weight: float = Field(default=1.0, ge=0)
     """delta, of that of what lies between."""
+    own_colours: bool = True
+    """Whether a painted pixel takes the nearest colour that the patch has, in its nuclei or between
+    them: after a few steps, places unlike all of the patch come out in colours that no stain has.
+    Not in the paper."""
     tries: int = Field(default=5, ge=1)
     """Images made of a mask until its nuclei are darker than what lies between; then none is."""
 
@@ -196,6 +200,7 @@ PRESETS: Mapping[str, LabelEfficientConfig] = {
             penalty_every=1,
             tinted=False,
             first_noise=1.0,
+            own_colours=False,
             steps=3000,
             batch=8,
             critic_steps=3,

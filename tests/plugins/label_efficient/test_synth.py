@@ -139,6 +139,19 @@ def test_a_damaged_checkpoint_says_so(patches: tuple[Sample, ...], tmp_path: Pat
         synthesize(TINY, patches, out=tmp_path, seed=5, listener=quiet)
 
 
+def test_nuclei_and_what_lies_between_have_the_patch_s_own_colours(
+    whole: Path, patches: tuple[Sample, ...]
+) -> None:
+    for patch in patches:
+        pixels, labels = patch.pixels(), patch.instances()
+        for sample in read_dataset(whole).samples:
+            if sample.id.startswith(patch.id):
+                made, mask = sample.pixels(), sample.instances()
+                for inside in (True, False):
+                    own = {*map(tuple, pixels[(labels > 0) == inside])}
+                    assert {*map(tuple, made[(mask > 0) == inside])} <= own
+
+
 def test_it_learns_what_the_patch_looks_like(patches: tuple[Sample, ...], tmp_path: Path) -> None:
     events: list[TrainingEvent] = []
     config = SynthesisConfig(per_patch=1, scales=1, width=8, blocks=3, steps=60, tinted=False)
