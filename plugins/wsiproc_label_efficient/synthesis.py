@@ -174,7 +174,7 @@ class _Workshop:
 
 
 def recoloured(made: Pair, own: Pair) -> NDArray[np.uint8]:
-    """`made` in the colours of `own`: for each pixel the nearest that is there in nuclei, or between
+    """`made` in colours of `own`: for each pixel the nearest that is there in nuclei, or between
     them; of all, where the patch has no such pixel."""
     out = made.pixels.copy()
     for inside in (True, False):
