@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial.distance import pdist
@@ -48,6 +48,7 @@ def small(**features: object) -> SelectConfig:
     st.floats(0, 6),
     st.floats(0.3, 4),
 )
+@settings(deadline=None, max_examples=40)
 def test_a_box_s_mean_counts_cells_by_the_part_that_lies_inside(
     seed: int, top: float, left: float, edge: float
 ) -> None:
