@@ -144,13 +144,19 @@ class SynthesisConfig(MethodConfig):
     penalty_every: int = Field(default=4, ge=1)
     """Steps of the critics between penalties, which then count so many times more."""
     noise: float = Field(default=0.1, ge=0)
-    """Standard deviation of the noise, against the error of the scale before."""
+    """Standard deviation of the noise, against the error of the scale before;"""
+    first_noise: float = Field(default=0.2, gt=0)
+    """of that at the first scale, as images are from -1 to 1 (1 in the paper's code)."""
     whole_weight: float = Field(default=1.0, ge=0)
     """Beta, of the critic of the whole image;"""
     nuclei_weight: float = Field(default=1.0, ge=0)
     """gamma, of that of the nuclei;"""
     between_weight: float = Field(default=1.0, ge=0)
     """delta, of that of what lies between."""
+    own_colours: bool = True
+    """Whether a painted pixel takes the nearest colour that the patch has, in its nuclei or between
+    them: after a few steps, places unlike all of the patch come out in colours that no stain has.
+    Not in the paper."""
     tries: int = Field(default=5, ge=1)
     """Images made of a mask until its nuclei are darker than what lies between; then none is."""
 
@@ -193,6 +199,8 @@ PRESETS: Mapping[str, LabelEfficientConfig] = {
             critic_norm="batch",
             penalty_every=1,
             tinted=False,
+            first_noise=1.0,
+            own_colours=False,
             steps=3000,
             batch=8,
             critic_steps=3,

@@ -21,6 +21,7 @@ from wsiproc.errors import ConfigError
 from wsiproc.methods import TrainingEvent, TrainingNote
 from wsiproc.model import load_model
 from wsiproc.model.inner import inner_features
+from wsiproc.training.descent import device
 from wsiproc.training.labels import resample_pixels, resampled_size
 from wsiproc_label_efficient.backbone import load_backbone, normalised
 from wsiproc_label_efficient.config import FeatureConfig, SelectConfig
@@ -113,6 +114,7 @@ def _describer(
         case "self":
             images = [at_mpp(sample, features.mpp) for sample in samples]
             net = learn_pool(images, features, folder=folder, seed=seed, listener=listener)
+            net.to(device())
             return _dense(lambda image: _mapped(net, image), features.mpp, STEP, stride)
         case "model":
             model = load_model(features.model)
@@ -121,7 +123,7 @@ def _describer(
             inner = inner_features(model, features.node, threads=torch.get_num_threads())
             return _dense(inner, model.card.mpp, model.card.step, stride)
         case "backbone":
-            net_of = load_backbone(features)
+            net_of = load_backbone(features).to(device())
             if not features.dense:
                 return _one_by_one(net_of, features, stride)
             return _dense(
@@ -171,8 +173,8 @@ def _one_by_one(net: nn.Module, config: FeatureConfig, stride_um: float) -> Desc
                     for top, left in zip(y[i : i + _AT_ONCE], x[i : i + _AT_ONCE], strict=True)
                 ]
                 with torch.inference_mode():
-                    maps = net(normalised(np.stack(crops), config.normalise))
-                parts.append(maps.mean((2, 3)).float().numpy())
+                    maps = net(normalised(np.stack(crops), config.normalise).to(device()))
+                parts.append(maps.mean((2, 3)).float().cpu().numpy())
             said.append(np.concatenate(parts))
         return said
 
@@ -228,7 +230,7 @@ def _mapped(net: nn.Module, image: NDArray[np.uint8] | torch.Tensor) -> Features
     """One image ``[h, w, 3]`` uint8, or what is ready for a network, through it."""
     ready = torch.from_numpy(image)[None] if isinstance(image, np.ndarray) else image
     with torch.inference_mode():
-        said: Features = net(ready)[0].float().numpy()
+        said: Features = net(ready.to(device()))[0].float().cpu().numpy()
     return said
 
 

@@ -81,10 +81,10 @@ def learn_patch(
     before: _Rivals | None = None
     for n, size in enumerate(sizes((labels.shape[0], labels.shape[1]), config)):
         real = as_image(resample_pixels(pixels, *size))
-        sigma = 1.0
+        sigma = config.first_noise
         if first is None:
             rng = torch.Generator().manual_seed(seed)
-            first = noise_like(real, 1.0, first=True, rng=rng)
+            first = noise_like(real, sigma, first=True, rng=rng)
         else:
             error = functional.mse_loss(painter.again(mask, size, first), real).item()
             sigma = config.noise * math.sqrt(error)

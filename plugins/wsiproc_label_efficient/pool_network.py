@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from wsiproc.methods import TrainingEvent
 from wsiproc.training.augment import restain
+from wsiproc.training.descent import device
 from wsiproc.training.loop import Batch, Stage, fit
 from wsiproc.training.nets import Residual, as_input
 from wsiproc.training.settings import UNCHANGED, Augmentation, Schedule
@@ -104,10 +105,11 @@ def learn_pool(
         """How far descriptions vary (0: all places look the same to it), and how well the two
         views of a place find each other among all."""
         first, second = (
-            average(torch.from_numpy(fixed[name])).mean((2, 3)) for name in ("first", "second")
+            average(torch.from_numpy(fixed[name]).to(device())).mean((2, 3))
+            for name in ("first", "second")
         )
         nearest = torch.cdist(first, second).argmin(1)
-        found = (nearest == torch.arange(len(nearest))).float().mean()
+        found = (nearest.cpu() == torch.arange(len(nearest))).float().mean()
         return {"spread": float(first.std(0).mean()), "found": float(found)}
 
     stage = Stage(

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from wsiproc.datasets import Sample, read_dataset
 from wsiproc.errors import ConfigError, StoreError
@@ -140,18 +141,20 @@ class _Workshop:
 
     def pair(self, number: int) -> Pair | None:
         """One mask and what was painted of it; None if that never looked right."""
-        masks, painter = self.learnt()
+        masks, painter, own = self.learnt()
         for attempt in range(self.config.tries):
             draw = np.random.SeedSequence((*self.seed, number, attempt)).generate_state(1)
             rng = torch.Generator().manual_seed(int(draw[0]))
             mask = as_mask([masks[number]])
             height, width = masks[number].shape
             pixels = as_pixels(painter.rough(mask, (height, width), rng))[0]
+            if self.config.own_colours:
+                pixels = recoloured(Pair(pixels, masks[number]), own)
             if nuclei_are_darker(pixels, masks[number]):
                 return Pair(pixels, masks[number])
         return None
 
-    def _learn(self) -> tuple[list[Labels], Painter]:
+    def _learn(self) -> tuple[list[Labels], Painter, Pair]:
         pixels = at_mpp(self.patch, self.config.mpp)
         labels = resample_labels(self.patch.instances(), mpp_of(self.patch), self.config.mpp)
         nuclei = stock(labels)
@@ -167,7 +170,20 @@ class _Workshop:
             seed=self.seed[0] * 100_003 + self.seed[1],
             listener=self.listener,
         )
-        return masks, painter
+        return masks, painter, Pair(pixels, labels)
+
+
+def recoloured(made: Pair, own: Pair) -> NDArray[np.uint8]:
+    """`made` in colours of `own`: for each pixel the nearest that is there in nuclei, or between
+    them; of all, where the patch has no such pixel."""
+    out = made.pixels.copy()
+    for inside in (True, False):
+        where = (made.instances > 0) == inside
+        known = (own.instances > 0) == inside
+        palette = np.unique(own.pixels[known] if known.any() else own.pixels.reshape(-1, 3), axis=0)
+        _, nearest = cKDTree(palette.astype(np.float32)).query(made.pixels[where])
+        out[where] = palette[nearest]
+    return out
 
 
 def nuclei_are_darker(pixels: NDArray[np.uint8], labels: Labels) -> bool:

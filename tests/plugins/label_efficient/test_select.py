@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from wsiproc.cli.app import app
-from wsiproc.datasets import read_dataset
-from wsiproc.errors import ConfigError, StoreError
-from wsiproc.slide._drawn_dataset import drawn_dataset
+torch = pytest.importorskip("torch")
+
+from wsiproc.cli.app import app  # noqa: E402
+from wsiproc.datasets import read_dataset  # noqa: E402
+from wsiproc.errors import ConfigError, StoreError  # noqa: E402
+from wsiproc.slide._drawn_dataset import drawn_dataset  # noqa: E402
 
 QUICK = ("--preset", "smoke", "--set", "select.features.steps=0", "--threads", "1")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsiproc.errors import ConfigError
@@ -99,6 +99,7 @@ def test_the_third_term_avoids_windows_of_two_halves() -> None:
 
 
 @given(st.integers(0, 10_000), st.sampled_from(["cps", "kmeans", "random"]), st.integers(1, 6))
+@settings(deadline=None, max_examples=40)
 def test_no_two_patches_lie_on_the_same_pixels(seed: int, method: str, k: int) -> None:
     pool, looked = tissue(seed % 7)
     config = SelectConfig(method=method, k=k, k2=2, starts=1)
@@ -110,6 +111,7 @@ def test_no_two_patches_lie_on_the_same_pixels(seed: int, method: str, k: int) -
 
 
 @given(st.integers(0, 100), st.integers(0, 242), st.integers(0, 242))
+@settings(deadline=None, max_examples=40)
 def test_overlap_is_the_intersection_over_the_union_of_pixels(seed: int, a: int, b: int) -> None:
     pool = a_pool()
     drawn = np.zeros((2, 3, 12, 12), bool)
@@ -158,6 +160,7 @@ def test_a_stride_that_puts_quarters_between_windows_is_refused() -> None:
 
 
 @given(st.integers(0, 1000), st.integers(1, 6))
+@settings(deadline=None, max_examples=40)
 def test_clusters_have_members_and_their_means_for_centres(seed: int, clusters: int) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(40, 3)).astype(np.float32)

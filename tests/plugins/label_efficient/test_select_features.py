@@ -6,19 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.spatial.distance import pdist
 
-from wsiproc.datasets import Sample
-from wsiproc.errors import ConfigError, ModelError
-from wsiproc.methods import TrainingChecked, TrainingEvent, TrainingNote
-from wsiproc.model import load_model
-from wsiproc.model.inner import inner_features
-from wsiproc.slide._drawn import draw_image
-from wsiproc_label_efficient.config import FeatureConfig, SelectConfig
-from wsiproc_label_efficient.features import box_means, integral, look, make_pool
+torch = pytest.importorskip("torch")
+
+from wsiproc.datasets import Sample  # noqa: E402
+from wsiproc.errors import ConfigError, ModelError  # noqa: E402
+from wsiproc.methods import TrainingChecked, TrainingEvent, TrainingNote  # noqa: E402
+from wsiproc.model import load_model  # noqa: E402
+from wsiproc.model.inner import inner_features  # noqa: E402
+from wsiproc.slide._drawn import draw_image  # noqa: E402
+from wsiproc_label_efficient.config import FeatureConfig, SelectConfig  # noqa: E402
+from wsiproc_label_efficient.features import box_means, integral, look, make_pool  # noqa: E402
 
 
 def images(folder: Path, *shapes: tuple[int, int], mpp: float | None = 0.5) -> list[Sample]:
@@ -46,6 +48,7 @@ def small(**features: object) -> SelectConfig:
     st.floats(0, 6),
     st.floats(0.3, 4),
 )
+@settings(deadline=None, max_examples=40)
 def test_a_box_s_mean_counts_cells_by_the_part_that_lies_inside(
     seed: int, top: float, left: float, edge: float
 ) -> None:
@@ -137,12 +140,11 @@ def weights(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_backbone_sees_nearly_the_same_in_one_pass_as_window_by_window(
+def test_a_backbone_in_one_pass_finds_those_windows_alike_that_it_finds_alike_one_by_one(
     tmp_path: Path, weights: Path
 ) -> None:
-    """What differs within an image is seen by both, here how dark it is."""
     samples = images(tmp_path, (128, 160))
-    darker = samples[0].pixels() * np.linspace(1, 0.2, 160)[:, None]
+    darker = samples[0].pixels() * np.repeat([1.0, 0.1], 80)[:, None]
     Image.fromarray(darker.astype(np.uint8)).save(samples[0].image)
     exact, dense = (
         looked(
@@ -154,8 +156,7 @@ def test_a_backbone_sees_nearly_the_same_in_one_pass_as_window_by_window(
         for dense in (False, True)
     )
     assert exact.windows.shape == dense.windows.shape == (len(dense.parts), 512)
-    off = exact.windows - exact.windows.mean(0), dense.windows - dense.windows.mean(0)
-    assert np.corrcoef(off[0].ravel(), off[1].ravel())[0, 1] > 0.5
+    assert np.corrcoef(pdist(exact.windows), pdist(dense.windows))[0, 1] > 0.5
 
 
 @pytest.mark.parametrize(

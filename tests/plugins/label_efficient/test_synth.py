@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from wsiproc.cli.app import app
-from wsiproc.datasets import Sample, read_dataset
-from wsiproc.errors import ConfigError, StoreError
-from wsiproc.methods import TrainingChecked, TrainingEvent, TrainingResumed, TrainingStep
-from wsiproc.slide._drawn_dataset import drawn_dataset
-from wsiproc_label_efficient.config import SynthesisConfig
-from wsiproc_label_efficient.synthesis import nuclei_are_darker, synthesize
+torch = pytest.importorskip("torch")
+
+from wsiproc.cli.app import app  # noqa: E402
+from wsiproc.datasets import Sample, read_dataset  # noqa: E402
+from wsiproc.errors import ConfigError, StoreError  # noqa: E402
+from wsiproc.methods import TrainingChecked, TrainingEvent, TrainingResumed, TrainingStep  # noqa: E402
+from wsiproc.slide._drawn_dataset import drawn_dataset  # noqa: E402
+from wsiproc_label_efficient.config import SynthesisConfig  # noqa: E402
+from wsiproc_label_efficient.synthesis import nuclei_are_darker, synthesize  # noqa: E402
 
 TINY = SynthesisConfig(per_patch=3, scales=2, width=4, blocks=2, steps=4, margin_um=2)
 
@@ -137,6 +139,19 @@ def test_a_damaged_checkpoint_says_so(patches: tuple[Sample, ...], tmp_path: Pat
         synthesize(TINY, patches, out=tmp_path, seed=5, listener=quiet)
 
 
+def test_nuclei_and_what_lies_between_have_the_patch_s_own_colours(
+    whole: Path, patches: tuple[Sample, ...]
+) -> None:
+    for patch in patches:
+        pixels, labels = patch.pixels(), patch.instances()
+        for sample in read_dataset(whole).samples:
+            if sample.id.startswith(patch.id):
+                made, mask = sample.pixels(), sample.instances()
+                for inside in (True, False):
+                    own = {*map(tuple, pixels[(labels > 0) == inside])}
+                    assert {*map(tuple, made[(mask > 0) == inside])} <= own
+
+
 def test_it_learns_what_the_patch_looks_like(patches: tuple[Sample, ...], tmp_path: Path) -> None:
     events: list[TrainingEvent] = []
     config = SynthesisConfig(per_patch=1, scales=1, width=8, blocks=3, steps=60, tinted=False)
@@ -149,7 +164,6 @@ def test_it_learns_what_the_patch_looks_like(patches: tuple[Sample, ...], tmp_pa
 def test_without_critics_of_components_only_the_whole_is_judged(
     patches: tuple[Sample, ...], tmp_path: Path
 ) -> None:
-    import torch
 
     for how, names in (("singan", {"whole"}), ("csingan", {"whole", "nuclei", "between"})):
         config = TINY.model_copy(update={"how": how, "per_patch": 1, "scales": 1})

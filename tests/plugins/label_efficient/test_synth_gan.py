@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from torch import Tensor, nn
 
-from wsiproc_label_efficient.config import SynthesisConfig
-from wsiproc_label_efficient.gan import (
+torch = pytest.importorskip("torch")
+
+from torch import Tensor, nn  # noqa: E402
+
+from wsiproc_label_efficient.config import SynthesisConfig  # noqa: E402
+from wsiproc_label_efficient.gan import (  # noqa: E402
     BETWEEN,
     COMPONENTS,
     NUCLEI,
@@ -22,7 +24,7 @@ from wsiproc_label_efficient.gan import (
     opinion,
     steepness,
 )
-from wsiproc_label_efficient.painting import sizes, tint
+from wsiproc_label_efficient.painting import sizes, tint  # noqa: E402
 
 EVEN = dict.fromkeys(COMPONENTS, 1.0)
 

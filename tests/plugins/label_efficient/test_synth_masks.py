@@ -76,6 +76,7 @@ def test_nuclei_at_edges_are_cut_as_in_a_real_patch() -> None:
 
 
 @given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=40)
 def test_a_turned_nucleus_keeps_its_area(seed: int) -> None:
     shape = np.ones((9, 21), bool)
     area = turned(shape, np.random.default_rng(seed)).sum()
