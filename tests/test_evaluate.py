@@ -41,6 +41,17 @@ def test_box_centres_of_instances_that_are_not_numbered_through() -> None:
     assert sorted(map(tuple, box_centres(labels).tolist())) == [(3.0, 2.0), (5.5, 5.5)]
 
 
+@pytest.mark.parametrize("kind", ["hover", "instances"])
+def test_models_of_every_kind_that_outlines_find_most_of_what_was_drawn(
+    dataset: Path, models: dict[str, Path], kind: str
+) -> None:
+    """Images of 256 px, and windows of 256 and 512 px of which the margins see past them."""
+    scored = evaluate(str(models[kind]), dataset, "val")
+    assert scored["detection"]["f1"] > 0.8
+    assert scored["instances"]["aji"] > 0.5
+    assert scored["pixels"]["dice"] > 0.7
+
+
 def test_the_object_has_the_documented_shape_and_good_scores_on_drawn_images(
     dataset: Path, mask_model: Path, tmp_path: Path
 ) -> None:

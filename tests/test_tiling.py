@@ -100,6 +100,32 @@ def test_leaving_out_windows_leaves_out_nothing_that_counts(
         assert (painted(grid, valid, needed) == 1).all()
 
 
+@quick
+@given(st.integers(1, 900), st.integers(1, 900), st.integers(1, 300), st.data())
+def test_fixed_windows_lie_on_one_lattice_whatever_the_tiles(
+    width: int, height: int, reach: int, data: st.DataObject
+) -> None:
+    card = a_card(local=False, margin=40)
+    fixed = Card.model_validate(
+        card.model_dump()
+        | {"kind": "instances", "post": {"kind": "instances", "chosen_on": "x"}, "windows": (160,)}
+    )
+    seen = []
+    for tile_px in (1, data.draw(st.integers(1, 1000))):
+        grid = make_grid(
+            frame_of(width, height), fixed, window=160, reach_px=reach, tile_px=tile_px
+        )
+        windows = {
+            window
+            for tile in tiles_of(grid, everywhere)
+            for window in windows_of(grid, tile, everywhere)
+        }
+        assert all(edge % grid.valid == 0 for w in windows for edge in w.valid.as_tuple())
+        seen.append(windows)
+    assert seen[0] == seen[1]
+    assert (painted(grid, [w.valid for w in windows], grid.slide) == 1).all()
+
+
 def test_a_region_in_one_corner_costs_few_windows(card: Card) -> None:
     grid = make_grid(frame_of(3000, 3000), card, window=256, reach_px=40, tile_px=3000)
     tile = tile_at(grid, 0, 0)

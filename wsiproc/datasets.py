@@ -9,8 +9,8 @@
     NAME/points/ID.csv         x,y,class: pixels, the origin at the CENTRE of the first pixel
 
 ``complete = false`` says that only some nuclei are outlined: what is not is unknown, and no
-background.  Everything given out is in wsiproc's own convention: pixel (0, 0) covers [0, 1) x [0, 1), so a
-point of the files moves by half a pixel.
+background.  Everything given out is in wsiproc's own convention: pixel (0, 0) covers [0, 1) x
+[0, 1), so a point of the files moves by half a pixel.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from wsiproc.config import Execution, Science
 from wsiproc.datasets import Sample, read_dataset, wholly_annotated
 from wsiproc.errors import ConfigError, StoreError
 from wsiproc.finish import Work
+from wsiproc.geojson import label_map
 from wsiproc.metrics import (
     DetectionCounts,
     InstanceCounts,
@@ -210,17 +211,9 @@ def rasterised(
 
     Row i of `outlines` becomes label i + 1; where two overlap the higher score is on top.
     """
-    labels = np.zeros(shape, np.int32)
-    shapely.prepare(outlines)
-    for i in np.argsort(score, kind="stable"):
-        x0, y0, x1, y1 = shapely.bounds(outlines[i])
-        columns = np.arange(max(0, math.floor(x0)), min(shape[1], math.ceil(x1)))
-        rows = np.arange(max(0, math.floor(y0)), min(shape[0], math.ceil(y1)))
-        if len(columns) and len(rows):
-            x, y = np.meshgrid(columns + 0.5, rows + 0.5)
-            part = labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            part[shapely.contains_xy(outlines[i], x, y)] = i + 1
-    return labels
+    order = np.argsort(score, kind="stable")
+    number = np.concatenate([[0], order + 1]).astype(np.int32)
+    return number[label_map(outlines[order], shape)]
 
 
 def _detection(counts: Sequence[DetectionCounts], radius_um: float) -> dict[str, float | None]:

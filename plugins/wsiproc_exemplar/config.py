@@ -86,8 +86,9 @@ class ExemplarConfig(MethodConfig):
 
 
 CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "score_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "score_threshold": (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     "mask_threshold": (0.3, 0.4, 0.5, 0.6),
+    "dilation_um": (0.0, 0.5),
     "min_area_um2": (4.0, 8.0, 12.0, 16.0),
 }
 """Constants of post-processing that are tried on the val splits."""

@@ -131,7 +131,8 @@ def carded(config: ExemplarConfig, outlines: Outlines, note: str, command: str) 
         margin=config.margin_px,
         largest_nucleus_um=config.largest_nucleus_um,
         classes=(NucleusClass(name="nucleus", color=(0, 160, 80)),),
-        post=InstancesPost(chosen_on=outlines.chosen_on),
+        # A second stage that is taught many more backgrounds than nuclei is seldom certain.
+        post=InstancesPost(score_threshold=0.3, chosen_on=outlines.chosen_on),
         local=False,
         data=on_card(outlines.sets, splits, outlines.assumed),
         licence=licence_of_weights(outlines.sets),

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from torch import nn
 
@@ -17,6 +15,7 @@ from wsiproc.card import Card
 from wsiproc.evaluate import rasterised
 from wsiproc.methods import TrainingInputs
 from wsiproc.nuclei import Nuclei
+from wsiproc.training.choose import polygons
 from wsiproc.training.fields import Field
 from wsiproc.training.loop import Stage
 from wsiproc.training.settings import Schedule
@@ -45,11 +44,7 @@ class Said:
         """``[h, w]``: nucleus i of `nuclei` is i + 1."""
         if not len(self.nuclei):
             return np.zeros(shape, np.int32)
-        ring, start = self.nuclei.ring, self.nuclei.ring_start
-        assert ring is not None
-        assert start is not None
-        outlines = np.array([shapely.Polygon(ring[a:b]) for a, b in pairwise(start)], dtype=object)
-        return rasterised(outlines, self.nuclei.score, shape)
+        return rasterised(polygons(self.nuclei, 1.0), self.nuclei.score, shape)
 
 
 class Segmenter(Protocol):

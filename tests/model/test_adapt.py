@@ -153,7 +153,7 @@ def test_a_stride_makes_smaller_maps() -> None:
 
 
 def test_instances_of_blank_windows_are_left_out() -> None:
-    card = _card(kind="instances", post={"kind": "instances", "chosen_on": "x"})
+    card = _instances_card()
     raw: dict[str, NDArray[np.generic]] = {
         "boxes": np.zeros((3, 4), np.float32),
         "scores": np.array([0.9, 0.8, 0.7], np.float32),
@@ -164,3 +164,67 @@ def test_instances_of_blank_windows_are_left_out() -> None:
     maps = maps_from(card, raw, 2, 64)
     np.testing.assert_array_equal(maps["tile"], [0, 1])
     np.testing.assert_array_equal(maps["scores"], np.array([0.9, 0.7], np.float32))
+
+
+def test_two_logits_of_a_foreign_hover_net_become_one_probability() -> None:
+    outputs = {
+        "np": {"name": "np_logits", "activation": "softmax", "channels": (1,)},
+        "tp": {"name": "types", "activation": "softmax", "channels": (1,)},
+    }
+    card = _card(kind="hover", post={"kind": "hover", "chosen_on": "x"}, outputs=outputs)
+    logits = np.zeros((1, 2, 64, 64), np.float32)
+    logits[:, 1] = 2
+    raw = {"np_logits": logits, "hv": np.zeros_like(logits), "types": logits}
+    maps = maps_from(card, raw, 1, 64)
+    assert {name: m.shape[1] for name, m in maps.items()} == {"np": 1, "hv": 2, "tp": 1}
+    np.testing.assert_allclose(maps["np"], 1 / (1 + np.exp(-2)), atol=1e-6)
+
+
+def _instances_card(**changes: object) -> Card:
+    fields = {
+        "kind": "instances",
+        "post": {"kind": "instances", "chosen_on": "x"},
+        "local": False,
+        "windows": (64,),
+        "margin": 16,
+        "largest_nucleus_um": 5.0,
+    }
+    return _card(**{**fields, **changes})
+
+
+def _lists(count: int, **changes: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
+    return {
+        "boxes": np.zeros((count, 4), np.float32),
+        "scores": np.ones(count, np.float32),
+        "labels": np.zeros(count, np.int64),
+        "masks": np.zeros((count, 1, 28, 28), np.float32),
+        **changes,
+    }
+
+
+def test_a_graph_that_does_not_say_of_which_window_it_speaks_speaks_of_the_only_one() -> None:
+    assert maps_from(_instances_card(), _lists(3), 1, 64)["tile"].tolist() == [0, 0, 0]
+
+
+def test_logits_of_scores_and_masks_become_probabilities() -> None:
+    sigmoid = {name: {"name": name, "activation": "sigmoid"} for name in ("scores", "masks")}
+    said = maps_from(_instances_card(outputs=sigmoid), _lists(2), 1, 64)
+    assert np.unique(said["masks"]).tolist() == [0.5]
+    np.testing.assert_allclose(said["scores"], 1 / (1 + np.exp(-1)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"boxes": np.zeros((3, 5), np.float32)},
+        {"scores": np.zeros((2,), np.float32)},
+        {"masks": np.zeros((3, 28, 28), np.float32)},
+        {"masks": np.zeros((3, 2, 28, 28), np.float32)},
+        {"masks": np.zeros((3, 1, 28, 14), np.float32)},
+        {"masks": np.zeros((3, 1, 64, 64), np.float32)},
+        {"tile": np.zeros((3, 1), np.int64)},
+    ],
+)
+def test_lists_that_do_not_go_together_are_refused(wrong: dict[str, NDArray[np.generic]]) -> None:
+    with pytest.raises(ModelError, match="the outputs of a model of kind instances are"):
+        maps_from(_instances_card(), _lists(3, **wrong), 1, 64)

@@ -52,7 +52,9 @@ def maps_from(
     """
     named = sources(card, tuple(raw))
     if card.kind == "instances":
-        return _instances(card, {name: raw[source] for name, source in named.items()}, count)
+        return _instances(
+            card, {name: raw[source] for name, source in named.items()}, count, window
+        )
     edge = window // card.stride
     maps: dict[str, NDArray[np.float32]] = {}
     for name, source in named.items():
@@ -90,7 +92,7 @@ def activated(values: NDArray[np.float32], activation: Activation) -> NDArray[np
 
 
 def _instances(
-    card: Card, raw: dict[str, NDArray[np.generic]], count: int
+    card: Card, raw: dict[str, NDArray[np.generic]], count: int, window: int
 ) -> dict[str, NDArray[np.float32]]:
     """Leave out what was found on the images that only filled the batch up."""
     rows = len(raw["boxes"])
@@ -99,11 +101,12 @@ def _instances(
     shapes = {name: np.shape(values)[1:] for name, values in said.items()}
     edge = shapes["masks"][-1] if shapes["masks"] else 0
     wanted = {"boxes": (4,), "scores": (), "labels": (), "tile": (), "masks": (1, edge, edge)}
-    if shapes != wanted or any(len(values) != rows for values in said.values()) or edge < 1:
+    fits = shapes == wanted and all(len(values) == rows for values in said.values())
+    if not fits or not 0 < edge < window:
         given = ", ".join(f"{name} {list(np.shape(values))}" for name, values in said.items())
         raise ModelError(
             "the outputs of a model of kind instances are boxes [m, 4], scores, labels and tile "
-            f"[m], masks [m, 1, s, s]; these are {given}"
+            f"[m], masks [m, 1, s, s] of what is inside the boxes; these are {given}"
         )
     real = (np.asarray(said["tile"]) >= 0) & (np.asarray(said["tile"]) < count)
     found = {name: np.asarray(values[real], np.float32) for name, values in said.items()}

@@ -89,7 +89,7 @@ def create_maps(
                     shards=(len(layer.channels), core, core),
                     dtype="uint8",
                     compressors=ZstdCodec(level=3),
-                    fill_value=0,
+                    fill_value=int(quantised(np.zeros(1, np.float32), layer)[0]),
                     dimension_names=("c", "y", "x"),
                 )
                 width, height = -(-width // 2), -(-height // 2)

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wsiproc.card import (
     METADATA_KEY,
@@ -25,6 +23,25 @@ from wsiproc.card import (
     PointsPost,
 )
 from wsiproc.testing import _onnx
+from wsiproc.testing._sketch import (
+    DARK,
+    HAEMATOXYLIN,
+    LEVEL,
+    SLOPE,
+    SMOOTH_UM,
+    STEP,
+    Sketch,
+    bell_filter,
+    centre_map,
+    density_map,
+    disc_filter,
+    first_peaks,
+    likeness_map,
+    margin_px,
+    oval_mask,
+    row_filter,
+    slope_filter,
+)
 
 NUCLEUS = (NucleusClass(name="nucleus", color=(0, 120, 255)),)
 TWO_CLASSES = (
@@ -34,61 +51,13 @@ TWO_CLASSES = (
 STAIN_TARGET = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11))
 """Haematoxylin and eosin (Ruifrok 2001), for the model with the input `stain`."""
 
-_HAEMATOXYLIN = (1.25, -0.55, 0.0)
-"""Weights of optical density in red, green, blue: red is absorbed by haematoxylin alone, green by
-both stains, so their difference is large in nuclei and negative in pink."""
-_LEVEL, _SLOPE = 0.17, 18.0
-"""Where, on that scale, a nucleus begins, and how steep the map rises there."""
-_SMOOTH_UM = 0.6
-_NARROW_UM, _WIDE_UM, _WIDE_SHARE = 0.85, 2.5, 0.6
-"""Centres are the peaks of two blurs added up: the narrow one parts nuclei that touch, the wide
-one keeps a large nucleus from having several peaks."""
-_CENTRE_LEVEL, _CENTRE_SLOPE = 0.4, 8.0
 _LEVELS = (0.97, 0.94, 0.9, 0.8, 0.6, 0.4, 0.2)
-_DARK = 0.5
 _HOVER_UM, _HOVER_GAIN = 1.0, 5.0
 """Blur whose slopes stand for distances to the centre, and how steep these are made."""
 _BOX_UM = 13.0
 """Edge of the boxes of `instances_model`, before the window's mean makes them larger."""
 _WINDOWS = (256, 512)
-_STEP = 8
 _CHOSEN_ON = "drawn slides"
-
-
-@dataclass(slots=True)
-class _Sketch:
-    """A graph under way: its nodes and weights."""
-
-    nodes: list[bytes] = field(default_factory=list)
-    weights: list[bytes] = field(default_factory=list)
-
-    def weight(self, name: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
-        self.weights.append(_onnx.tensor(name, values))
-        return name
-
-    def scalar(self, name: str, value: float) -> str:
-        return self.weight(name, np.full((1,), value, np.float32))
-
-    def add(self, output: str, op: str, *inputs: str, **attributes: _onnx.Attribute) -> str:
-        self.nodes.append(_onnx.node(op, inputs, output, attributes))
-        return output
-
-    def filtered(self, output: str, source: str, kernel: NDArray[np.float32]) -> str:
-        """`source` under filters ``[out, in, h, w]``, the borders padded with zeros."""
-        rows, columns = (edge // 2 for edge in kernel.shape[2:])
-        name = self.weight(f"{output}.kernel", kernel)
-        return self.add(output, "Conv", source, name, pads=(rows, columns, rows, columns))
-
-    def blurred(self, output: str, source: str, sigma: float) -> str:
-        """`source` under a Gaussian of `sigma` px, down the columns and then along the rows."""
-        down = self.filtered(f"{output}.down", source, _bell(sigma))
-        return self.filtered(output, down, _bell(sigma).swapaxes(2, 3))
-
-    def raised(self, output: str, source: str, level: float, slope: float) -> str:
-        """1 / (1 + exp(-slope (source - level)))."""
-        above = self.add(f"{output}.above", "Sub", source, self.scalar(f"{output}.level", level))
-        steep = self.add(f"{output}.steep", "Mul", above, self.scalar(f"{output}.slope", slope))
-        return self.add(output, "Sigmoid", steep)
 
 
 def haematoxylin_model(
@@ -112,17 +81,17 @@ def haematoxylin_model(
         Whether it has the outputs `centre` and `class` (pale and dark nuclei), and the input
         `stain`.
     """
-    sketch = _Sketch()
-    likeness = _likeness(sketch, stain)
+    sketch = Sketch()
+    likeness = likeness_map(sketch, stain)
     outputs = ["prob"]
     channels = {"prob": 1, "centre": 1, "class": 2}
-    smooth = sketch.filtered("smooth", likeness, _disc(_SMOOTH_UM / mpp))
-    sketch.raised("prob", smooth, _LEVEL, _SLOPE)
+    smooth = sketch.filtered("smooth", likeness, disc_filter(SMOOTH_UM / mpp))
+    sketch.raised("prob", smooth, LEVEL, SLOPE)
     if centre:
-        _centre(sketch, "centre", "prob", mpp)
+        centre_map(sketch, "centre", "prob", mpp)
         outputs.append("centre")
     if classes:
-        dark = sketch.raised("dark", smooth, _DARK, _SLOPE)
+        dark = sketch.raised("dark", smooth, DARK, SLOPE)
         one = sketch.scalar("one", 1.0)
         pale = sketch.add("pale", "Sub", one, dark)
         sketch.add("class", "Concat", pale, dark, axis=1)
@@ -132,9 +101,9 @@ def haematoxylin_model(
         method="drawn",
         kind="mask",
         mpp=mpp,
-        step=_STEP,
+        step=STEP,
         windows=tuple(windows),
-        margin=_margin(mpp),
+        margin=margin_px(mpp),
         largest_nucleus_um=20.0,
         classes=TWO_CLASSES if classes else NUCLEUS,
         post=MaskPost(
@@ -160,26 +129,26 @@ def points_model(
     name: str = "haematoxylin-points",
 ) -> bytes:
     """A model of kind ``points``: `prob`, one channel a class."""
-    sketch = _Sketch()
-    likeness = _likeness(sketch, stain=False)
-    smooth = sketch.filtered("smooth", likeness, _disc(_SMOOTH_UM / mpp))
-    inside = sketch.raised("inside", smooth, _LEVEL, _SLOPE)
+    sketch = Sketch()
+    likeness = likeness_map(sketch, stain=False)
+    smooth = sketch.filtered("smooth", likeness, disc_filter(SMOOTH_UM / mpp))
+    inside = sketch.raised("inside", smooth, LEVEL, SLOPE)
     if classes:
-        peak = _centre(sketch, "peak", inside, mpp)
-        dark = sketch.raised("dark", smooth, _DARK, _SLOPE)
+        peak = centre_map(sketch, "peak", inside, mpp)
+        dark = sketch.raised("dark", smooth, DARK, SLOPE)
         pale = sketch.add("pale", "Sub", sketch.scalar("one", 1.0), dark)
         both = sketch.add("both", "Concat", pale, dark, axis=1)
         sketch.add("prob", "Mul", both, peak)
     else:
-        _centre(sketch, "prob", inside, mpp)
+        centre_map(sketch, "prob", inside, mpp)
     card = Card(
         name=name,
         method="drawn",
         kind="points",
         mpp=mpp,
-        step=_STEP,
+        step=STEP,
         windows=tuple(windows),
-        margin=_margin(mpp),
+        margin=margin_px(mpp),
         largest_nucleus_um=20.0,
         classes=TWO_CLASSES if classes else NUCLEUS,
         post=PointsPost(threshold=0.3 if classes else 0.5, radius_um=2.5, chosen_on=_CHOSEN_ON),
@@ -201,12 +170,14 @@ def hover_model(
     Its maps of distance are the slopes of a blurred `np`, turned round: they rise from edge to
     edge through a nucleus, and fall from one to the next.
     """
-    sketch = _Sketch()
-    smooth = sketch.filtered("smooth", _likeness(sketch, stain=False), _disc(_SMOOTH_UM / mpp))
-    sketch.raised("np", smooth, _LEVEL, _SLOPE)
+    sketch = Sketch()
+    smooth = sketch.filtered(
+        "smooth", likeness_map(sketch, stain=False), disc_filter(SMOOTH_UM / mpp)
+    )
+    sketch.raised("np", smooth, LEVEL, SLOPE)
     slopes = []
     for axis in "xy":
-        bell, slope = _bell(_HOVER_UM / mpp), _slope(_HOVER_UM / mpp)
+        bell, slope = bell_filter(_HOVER_UM / mpp), slope_filter(_HOVER_UM / mpp)
         if axis == "x":
             slope = slope.swapaxes(2, 3)
         else:
@@ -218,7 +189,7 @@ def hover_model(
     sketch.add("hv", "Concat", *slopes, axis=1)
     channels = {"np": 1, "hv": 2}
     if classes:
-        dark = sketch.raised("dark", smooth, _DARK, _SLOPE)
+        dark = sketch.raised("dark", smooth, DARK, SLOPE)
         pale = sketch.add("pale", "Sub", sketch.scalar("one", 1.0), dark)
         sketch.add("tp", "Concat", pale, dark, axis=1)
         channels["tp"] = 2
@@ -227,9 +198,9 @@ def hover_model(
         method="drawn",
         kind="hover",
         mpp=mpp,
-        step=_STEP,
+        step=STEP,
         windows=tuple(windows),
-        margin=_margin(mpp),
+        margin=margin_px(mpp),
         largest_nucleus_um=20.0,
         classes=TWO_CLASSES if classes else NUCLEUS,
         post=HoverPost(min_area_um2=6.0, chosen_on=_CHOSEN_ON),
@@ -252,11 +223,13 @@ def instances_model(
     larger and scores lower where the window's mean is darker.  One row of each call is a dummy of
     score 0, as real exports have it.
     """
-    sketch = _Sketch()
-    smooth = sketch.filtered("smooth", _likeness(sketch, stain=False), _disc(_SMOOTH_UM / mpp))
-    inside = sketch.raised("inside", smooth, _LEVEL, _SLOPE)
-    centre = _centre(sketch, "centre", inside, mpp)
-    peak = _first_peaks(sketch, centre, round(2.0 / mpp))
+    sketch = Sketch()
+    smooth = sketch.filtered(
+        "smooth", likeness_map(sketch, stain=False), disc_filter(SMOOTH_UM / mpp)
+    )
+    inside = sketch.raised("inside", smooth, LEVEL, SLOPE)
+    centre = centre_map(sketch, "centre", inside, mpp)
+    peak = first_peaks(sketch, centre, round(2.0 / mpp))
     found = sketch.add("found", "NonZero", peak)  # [4, m]: window, channel, y, x
     at = sketch.add("at", "Transpose", found, perm=(1, 0))
     # The dummy: a place that is always there.
@@ -304,9 +277,9 @@ def instances_model(
         sampling_ratio=2,
         coordinate_transformation_mode="half_pixel",
     )
-    sketch.add("masks", "Mul", sampled, sketch.weight("oval", _oval(28)))
+    sketch.add("masks", "Mul", sampled, sketch.weight("oval", oval_mask(28)))
     if classes:
-        looks = sketch.raised("looks", smooth, _DARK, _SLOPE)
+        looks = sketch.raised("looks", smooth, DARK, SLOPE)
         kind = sketch.add("kind", "GatherND", looks, rows)
         is_dark = sketch.add("is_dark", "Greater", kind, sketch.scalar("half_way", 0.5))
         sketch.add("labels", "Cast", is_dark, to=7)
@@ -317,9 +290,9 @@ def instances_model(
         method="drawn",
         kind="instances",
         mpp=mpp,
-        step=_STEP,
+        step=STEP,
         windows=tuple(windows),
-        margin=-(-math.ceil(20.0 / mpp) // _STEP) * _STEP,
+        margin=-(-math.ceil(20.0 / mpp) // STEP) * STEP,
         largest_nucleus_um=20.0,
         classes=TWO_CLASSES if classes else NUCLEUS,
         post=InstancesPost(score_threshold=0.35, min_area_um2=6.0, chosen_on=_CHOSEN_ON),
@@ -346,18 +319,18 @@ def one_layer_model(*, mpp: float = 0.5, window: int = 1024, name: str = "one-la
 
     For measuring the memory and the time of everything but the network.
     """
-    sketch = _Sketch()
-    density = _density(sketch)
-    likeness = sketch.filtered("likeness", density, _row(_HAEMATOXYLIN))
-    sketch.raised("prob", likeness, _LEVEL, _SLOPE)
+    sketch = Sketch()
+    density = density_map(sketch)
+    likeness = sketch.filtered("likeness", density, row_filter(HAEMATOXYLIN))
+    sketch.raised("prob", likeness, LEVEL, SLOPE)
     card = Card(
         name=name,
         method="drawn",
         kind="mask",
         mpp=mpp,
-        step=_STEP,
+        step=STEP,
         windows=(window,),
-        margin=_STEP,
+        margin=STEP,
         largest_nucleus_um=20.0,
         classes=NUCLEUS,
         post=MaskPost(threshold=0.5, min_area_um2=6.0, chosen_on=_CHOSEN_ON),
@@ -367,28 +340,7 @@ def one_layer_model(*, mpp: float = 0.5, window: int = 1024, name: str = "one-la
     return _finished(sketch, card, {"prob": 1}, stain=False)
 
 
-def _likeness(sketch: _Sketch, stain: bool) -> str:
-    """How much each pixel looks like haematoxylin, ``[N, 1, H, W]``."""
-    density = _density(sketch)
-    if stain:
-        # OD' = OD @ stain for every pixel: the 3 x 3 matrix as a 1 x 1 convolution.
-        turned = sketch.add("stain.turned", "Transpose", "stain", perm=(1, 0))
-        shape = sketch.weight("stain.shape", np.array([3, 3, 1, 1], np.int64))
-        kernel = sketch.add("stain.kernel", "Reshape", turned, shape)
-        density = sketch.add("stained", "Conv", density, kernel)
-    return sketch.filtered("likeness", density, _row(_HAEMATOXYLIN))
-
-
-def _density(sketch: _Sketch) -> str:
-    """Optical density ``[N, 3, H, W]`` of the uint8 pixels: -ln((I + 1) / 256)."""
-    pixels = sketch.add("pixels", "Cast", "image", to=1)
-    planes = sketch.add("planes", "Transpose", pixels, perm=(0, 3, 1, 2))
-    lit = sketch.add("lit", "Add", planes, sketch.scalar("dark_level", 1.0))
-    share = sketch.add("share", "Div", lit, sketch.scalar("white", 256.0))
-    return sketch.add("density", "Neg", sketch.add("log", "Log", share))
-
-
-def _finished(sketch: _Sketch, card: Card, channels: dict[str, int], stain: bool) -> bytes:
+def _finished(sketch: Sketch, card: Card, channels: dict[str, int], stain: bool) -> bytes:
     inputs = [_onnx.port("image", "uint8", ("batch", "height", "width", 3))]
     if stain:
         inputs.append(_onnx.port("stain", "float32", (3, 3)))
@@ -402,87 +354,3 @@ def _finished(sketch: _Sketch, card: Card, channels: dict[str, int], stain: bool
         ],
         metadata={METADATA_KEY: card.to_json()},
     )
-
-
-def _row(weights: Sequence[float]) -> NDArray[np.float32]:
-    return np.array(weights, np.float32).reshape(1, len(weights), 1, 1)
-
-
-def _centre(sketch: _Sketch, output: str, inside: str, mpp: float) -> str:
-    """A map with one peak a nucleus, from the one of their pixels."""
-    narrow = sketch.blurred("narrow", inside, _NARROW_UM / mpp)
-    wide = sketch.blurred("wide", inside, _WIDE_UM / mpp)
-    shares = [
-        sketch.add(f"{name}.part", "Mul", blur, sketch.scalar(f"{name}.share", share))
-        for name, blur, share in (
-            ("narrow", narrow, 1 - _WIDE_SHARE),
-            ("wide", wide, _WIDE_SHARE),
-        )
-    ]
-    spread = sketch.add("spread", "Add", *shares)
-    return sketch.raised(output, spread, _CENTRE_LEVEL, _CENTRE_SLOPE)
-
-
-def _first_peaks(sketch: _Sketch, source: str, reach: int) -> str:
-    """Where `source` is above .4 and the largest within a square, the first of equal ones."""
-    edge = 2 * reach + 1
-    around = sketch.add(
-        "around", "MaxPool", source, kernel_shape=(edge, edge), pads=(reach, reach, reach, reach)
-    )
-    one = np.zeros((2, 1, 1, 3, 3), np.float32)
-    one[0, 0, 0, 0, 1] = one[1, 0, 0, 1, 0] = 1
-    up = sketch.filtered("up", source, one[0])
-    above = sketch.add(
-        "above", "MaxPool", up, kernel_shape=(reach, edge), pads=(reach - 1, reach, 0, reach)
-    )
-    aside = sketch.filtered("aside", source, one[1])
-    left = sketch.add("left", "MaxPool", aside, kernel_shape=(1, reach), pads=(0, reach - 1, 0, 0))
-    before = sketch.add("before", "Max", above, left, sketch.scalar("sure.level", 0.4))
-    first = sketch.add("first", "Greater", source, before)
-    return sketch.add("peak", "And", first, sketch.add("top", "Equal", source, around))
-
-
-def _margin(mpp: float) -> int:
-    """Radius of the receptive field in px, rounded up to a multiple of the step."""
-    reach = math.ceil(_SMOOTH_UM / mpp) + _cut(_WIDE_UM / mpp)
-    return -(-reach // _STEP) * _STEP
-
-
-def _cut(sigma: float) -> int:
-    """Where a Gaussian of `sigma` px ends."""
-    return math.ceil(2.2 * sigma)
-
-
-def _disc(radius: float) -> NDArray[np.float32]:
-    """A mean over a disc of `radius` px, its rim weighted by how far it is inside."""
-    edge = int(np.ceil(radius))
-    y, x = np.mgrid[-edge : edge + 1, -edge : edge + 1]
-    weights = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
-    return _kernel(weights)
-
-
-def _bell(sigma: float) -> NDArray[np.float32]:
-    """A Gaussian of `sigma` px down a column."""
-    radius = _cut(sigma)
-    return _kernel(np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)[:, None])
-
-
-def _slope(sigma: float) -> NDArray[np.float32]:
-    """The slope under a Gaussian of `sigma` px down a column, turned round, per sigma."""
-    radius = _cut(sigma)
-    at = np.arange(-radius, radius + 1)
-    bell = np.exp(-0.5 * (at / sigma) ** 2)
-    return np.asarray(-at / sigma * bell / bell.sum(), np.float32)[None, None, :, None]
-
-
-def _oval(edge: int) -> NDArray[np.float32]:
-    """1 in the disc that fills a square, falling off at its rim: ``[1, 1, edge, edge]``."""
-    at = (np.arange(edge) + 0.5) / edge * 2 - 1
-    return np.asarray(np.clip(4 * (1.1 - np.hypot(*np.meshgrid(at, at))), 0, 1), np.float32)[
-        None, None
-    ]
-
-
-def _kernel(weights: NDArray[np.float64]) -> NDArray[np.float32]:
-    """A filter ``[1, 1, h, w]`` that keeps a flat image as it is."""
-    return np.asarray(weights / weights.sum(), np.float32)[None, None]

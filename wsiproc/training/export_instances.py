@@ -17,7 +17,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from wsiproc.card import Card
+from wsiproc.card import Card, InstancesPost
 from wsiproc.errors import ModelError
 from wsiproc.model import Model, load_model, open_session
 from wsiproc.training import checkpoint
@@ -30,9 +30,6 @@ TOLERANCE = {"boxes": 1e-2, "scores": 1e-3, "masks": 5e-3}
 """Largest differences between torch and ONNX Runtime that pass; boxes in px."""
 ON_THE_VERGE = 0.02
 """Share of the nuclei that one of both may have alone: rounding settles what is on a threshold."""
-LEAST_SCORE = 0.3
-"""What is less certain than any threshold that is chosen is not compared: on a blank window all
-places are alike, and which of them come first is any library's own business."""
 _SAME_PX = 0.5
 
 
@@ -41,8 +38,9 @@ def export_instances(
 ) -> Exported:
     """Write `detector` with its card to `path`, after proving that it says what torch says.
 
-    The proof: a real window, a batch of three and a blank one give the same nuclei above
-    `LEAST_SCORE`, to within `TOLERANCE` and `ON_THE_VERGE`.
+    The proof: a real window, a batch of three and a blank one give the same nuclei, to within
+    `TOLERANCE` and `ON_THE_VERGE`.  What is less certain than the card's threshold is not
+    compared: on a blank window all places are alike, and which come first is a library's business.
 
     Parameters
     ----------
@@ -98,7 +96,8 @@ def prove(detector: WindowDetector, model: Model, pixels: NDArray[np.uint8]) -> 
     ModelError
         If they differ.
     """
-    window = detector.edge
+    window, post = detector.edge, model.card.post
+    assert isinstance(post, InstancesPost)
     real = covering(pixels, window)[:window, :window]
     batches = {
         "a window of tissue": real[None],
@@ -116,21 +115,24 @@ def prove(detector: WindowDetector, model: Model, pixels: NDArray[np.uint8]) -> 
         with torch.inference_mode():
             wanted = detector(torch.from_numpy(images))
         arrays = {key: v.float().numpy() for key, v in zip(OUTPUTS, wanted, strict=True)}
-        worst = max(worst, compared(said, arrays, name))
+        worst = max(worst, compared(said, arrays, name, post.score_threshold))
     return worst
 
 
 def compared(
-    said: Mapping[str, NDArray[np.float32]], wanted: Mapping[str, NDArray[np.float32]], name: str
+    said: Mapping[str, NDArray[np.float32]],
+    wanted: Mapping[str, NDArray[np.float32]],
+    name: str,
+    above: float,
 ) -> float:
-    """The largest difference of the scores of nuclei that both have.
+    """The largest difference of the scores of nuclei that both have, among scores `above` this.
 
     Raises
     ------
     ModelError
         If more than a few nuclei are found by one alone, or those found by both differ.
     """
-    rows = [_rows(outputs) for outputs in (said, wanted)]
+    rows = [np.flatnonzero(outputs["scores"] > above) for outputs in (said, wanted)]
     keys = [
         np.column_stack([o["boxes"][r], 1e4 * o["tile"][r, None], 1e4 * o["labels"][r, None]])
         for o, r in zip((said, wanted), rows, strict=True)
@@ -153,10 +155,6 @@ def compared(
             raise ModelError(f"{output} of {name}: ONNX Runtime differs from torch by {apart:g}")
         worst = apart if output == "scores" else worst
     return worst
-
-
-def _rows(outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.int64]:
-    return np.flatnonzero(outputs["scores"] > LEAST_SCORE)
 
 
 def _matched(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.int64]:
