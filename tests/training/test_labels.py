@@ -14,6 +14,7 @@ from wsiproc.training.labels import (
     centre_map,
     discs,
     foreground,
+    resample_labels,
     resample_pixels,
     resample_raster,
 )
@@ -110,3 +111,11 @@ def test_resampling_leaves_unknown_out_of_the_mean() -> None:
     out = resample_raster(raster, 2, 1)[..., 0]
     assert out[0, 0] == pytest.approx(1)
     assert out[1, 0] == IGNORE
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_labels_made_larger_and_small_again_are_the_same(factor: int) -> None:
+    labels = np.random.default_rng(0).integers(-1, 60_000, (7, 11)).astype(np.int32)
+    larger = resample_labels(labels, 7 * factor, 11 * factor)
+    assert np.array_equal(larger, labels.repeat(factor, 0).repeat(factor, 1))
+    assert np.array_equal(resample_labels(larger, 7, 11), labels)

@@ -22,7 +22,9 @@ from wsiproc.cli import (
     propose,
     run,
     sample,
+    select,
     status,
+    synthesize,
     train,
 )
 from wsiproc.errors import InterruptedRunError, WsiprocError
@@ -47,6 +49,8 @@ app.command("sample")(sample.sample)
 app.command("models")(models.models)
 app.command("methods")(train.methods)
 app.command("train", cls=train.TrainCommand)(train.train)
+app.command("select")(select.select)
+app.command("synthesize")(synthesize.synthesize)
 app.command("evaluate")(evaluate.evaluate)
 app.command("propose")(propose.propose)
 app.command("doctor")(doctor.doctor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,33 @@ def claim(
         "unlabelled": [_digest(folder) for folder in inputs.unlabelled],
     }
     if inputs.templates is not None:
-        identity["templates"] = _digest_of(inputs.templates)
-    path = inputs.out / IDENTITY
+        identity["templates"] = digest_of(inputs.templates)
+    return claim_as(inputs.out, identity, "a training")
+
+
+def claim_as(out: Path, identity: Mapping[str, Any], work: str) -> bool:
+    """Make `out` the folder of the work that `identity` names, or find that it already is.
+
+    Parameters
+    ----------
+    identity
+        Everything that the work depends on, as JSON has it.
+    work
+        What to call it, ``a training``.
+
+    Returns
+    -------
+    bool
+        Whether it was begun here before and is to be gone on with.
+
+    Raises
+    ------
+    ConfigError
+        If other work was begun there.
+    StoreError
+        If the folder cannot be made.
+    """
+    path = out / IDENTITY
     if path.is_file():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -108,11 +134,11 @@ def claim(
             return True
         keys = [k for k in {**identity, **found} if found.get(k) != identity.get(k)]
         raise ConfigError(
-            f"--out holds a training with another {' and '.join(keys)}; choose another --out, or "
+            f"--out holds {work} with another {' and '.join(keys)}; choose another --out, or "
             f"remove that one"
         )
     try:
-        inputs.out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"--out cannot be made: {error.strerror}") from None
     write_atomically(path, json.dumps(identity, indent=1, sort_keys=True).encode())
@@ -124,10 +150,17 @@ def _digest(folder: Path) -> dict[str, str]:
     toml = folder / "dataset.toml"
     if not toml.is_file():
         raise ConfigError(f"{folder.name}: no data set, it has no dataset.toml")
-    return {"name": folder.name, "sha256": _digest_of(toml)}
+    return {"name": folder.name, "sha256": digest_of(toml)}
 
 
-def _digest_of(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, hex.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read.
+    """
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -164,11 +164,12 @@ def export(deployed: Deployed, card: Card, path: Path, pixels: NDArray[np.uint8]
 def to_onnx(deployed: Deployed, card: Card) -> onnx.ModelProto:
     """The graph: one file, standard operators, batch free, edges free multiples of the step."""
     step = card.step
-    image = torch.zeros(2, 4 * step, 8 * step, 3, dtype=torch.uint8)
+    least = 2 * card.margin // step + 1  # of a window with something left inside its margin
+    image = torch.zeros(2, (least + 1) * step, (least + 3) * step, 3, dtype=torch.uint8)
     shapes = {
         0: torch.export.Dim("n", min=1),
-        1: step * torch.export.Dim("rows", min=2),
-        2: step * torch.export.Dim("columns", min=2),
+        1: step * torch.export.Dim("rows", min=least),
+        2: step * torch.export.Dim("columns", min=least),
     }
     inputs: dict[str, Tensor] = {"image": image}
     dynamic: dict[str, dict[int, torch.export.Dim] | None] = {"image": shapes}

@@ -122,6 +122,15 @@ def resample_raster(raster: Raster, height: int, width: int) -> Raster:
     return np.where(weight >= 0.5, mean, IGNORE).astype(np.float32)
 
 
+def resample_labels(instances: NDArray[np.int32], height: int, width: int) -> NDArray[np.int32]:
+    """``[h, w]`` label map at ``[height, width]``: what lies at the middle of each new pixel."""
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * (size / new)).astype(np.int64), size - 1)
+        for size, new in zip(instances.shape, (height, width), strict=True)
+    )
+    return instances[np.ix_(rows, columns)]
+
+
 def _average(image: Raster, height: int, width: int) -> Raster:
     rows, columns = _overlaps(image.shape[0], height), _overlaps(image.shape[1], width)
     down = np.einsum("ij,jkc->ikc", rows, image, optimize=True)
