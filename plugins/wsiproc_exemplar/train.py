@@ -19,6 +19,7 @@ from wsiproc.training.curves import draw_curves
 from wsiproc.training.deliver import scored, tell
 from wsiproc.training.descent import device
 from wsiproc.training.export_instances import export_instances
+from wsiproc.training.judging import JudgedWindows
 from wsiproc.training.loop import Fitted, drive, fit
 from wsiproc.training.mask_rcnn_windows import WindowDetector
 from wsiproc.training.outlines import Outlined, Outlines, read_outlines
@@ -52,11 +53,12 @@ def train(config: ExemplarConfig, inputs: TrainingInputs) -> tuple[Path, ...]:
     fitted = learnt(net, config, images, outlines, card, inputs)
     assert isinstance(fitted.net, ExemplarNet)
     draw_curves(fitted.history, inputs.out / "curves.png", fitted.step)
-    draw_predictions(fitted.net, config, outlines.check or images, card, inputs.out)
-    card, metrics = scored(card, judged(fitted.net, config, outlines.check), CHOICES, ("aji", "f1"))
-    tissue = (outlines.check or images)[0].pixels
+    shown = outlines.check or images[:_SHOWN]
+    said = judged(fitted.net, config, shown)
+    card, metrics = scored(card, said if outlines.check else (), CHOICES, ("aji", "f1"))
+    draw_predictions(shown[:_SHOWN], said[:_SHOWN], card, inputs.out)
     detector = WindowDetector(fitted.net, config.window_px)
-    tell(export_instances(detector, card, path, tissue), metrics, inputs)
+    tell(export_instances(detector, card, path, shown[0].pixels), metrics, inputs)
     return (path,)
 
 
@@ -101,12 +103,11 @@ def centre_anchor(config: ExemplarConfig, extent: np.ndarray) -> tuple[float, fl
 
 
 def draw_predictions(
-    net: ExemplarNet, config: ExemplarConfig, images: Sequence[Outlined], card: Card, out: Path
+    images: Sequence[Outlined], judgements: Sequence[JudgedWindows], card: Card, out: Path
 ) -> None:
-    """``predictions.png``: some images as they are outlined, and as the network outlines them."""
-    shown = images[:_SHOWN]
+    """``predictions.png``: images as they are outlined, and as the network outlines them."""
     rows = []
-    for image, said in zip(shown, judged(net, config, shown), strict=True):
+    for image, said in zip(images, judgements, strict=True):
         found = said.nuclei(card)
         shape = image.labels.shape[0], image.labels.shape[1]
         rows.append(

@@ -63,7 +63,11 @@ class WindowDetector(nn.Module):
         masks
             ``[m, 1, 28, 28]`` float32, probability of each part of the box.
         """
-        features = self.net.backbone(as_input(image))
+        return self.look(as_input(image))
+
+    def look(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The same of windows ``[n, 3, edge, edge]`` in [-1, 1]."""
+        features = self.net.backbone(x)
         finest = features["0"]
         proposals, scores = self.proposals(self.net.raw(features))
         boxes, scores, labels, tile = self.detections(finest, proposals, scores)
