@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from wsiproc.training import checkpoint
 from wsiproc.training.loop import Batch
 from wsiproc.training.mask_rcnn import targets_of
 from wsiproc_exemplar.centres import centre_targets
@@ -80,16 +76,3 @@ def laid_out(rows: Sequence[Sequence[Bytes]]) -> Bytes:
             cells.append(around)
         out.append(np.concatenate(cells, 1))
     return np.concatenate(out)
-
-
-def write_picture(path: Path, picture: Bytes) -> None:
-    """As a PNG.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be written.
-    """
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    checkpoint.write_atomically(path, buffer.getvalue())

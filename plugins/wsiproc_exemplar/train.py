@@ -23,11 +23,12 @@ from wsiproc.training.judging import JudgedWindows
 from wsiproc.training.loop import Fitted, drive, fit
 from wsiproc.training.mask_rcnn_windows import WindowDetector
 from wsiproc.training.outlines import Outlined, Outlines, read_outlines
+from wsiproc.training.pictures import write_picture
 from wsiproc.training.sets import licence_of_weights, on_card
 from wsiproc_exemplar.config import CHOICES, ExemplarConfig
 from wsiproc_exemplar.given import given, sizes
 from wsiproc_exemplar.net import ExemplarNet
-from wsiproc_exemplar.pictures import predictions_picture, targets_picture, write_picture
+from wsiproc_exemplar.pictures import predictions_picture, targets_picture
 from wsiproc_exemplar.stage import NAME, Steep, judged, stage
 
 _SHOWN = 4

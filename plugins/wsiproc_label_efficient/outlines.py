@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wsiproc.training import checkpoint
+from wsiproc.training.pictures import write_picture
 from wsiproc_label_efficient.images import UNKNOWN, Bytes, Labels
-from wsiproc_label_efficient.pairs import png
 from wsiproc_label_efficient.pictures import laid_out
 
 OUTLINE, VEIL = np.array([255, 225, 0], np.uint8), np.array([110, 110, 255], np.uint8)
@@ -41,4 +40,4 @@ def write_sheet(path: Path, cells: Sequence[Bytes], *, across: int) -> None:
     """
     if cells:
         edge = max(max(cell.shape[:2]) for cell in cells)
-        checkpoint.write_atomically(path, png(laid_out(cells, edge, across)))
+        write_picture(path, laid_out(cells, edge, across))

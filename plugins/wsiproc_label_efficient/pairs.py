@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from wsiproc.errors import ConfigError, StoreError
 from wsiproc.training import checkpoint
+from wsiproc.training.pictures import write_picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,9 +62,8 @@ def write_dataset(
             pair = make()
             if pair is None:
                 continue
-            checkpoint.write_atomically(images / f"{id_}.png", png(pair.pixels))
-            labels = png(pair.instances.astype(np.uint16))
-            checkpoint.write_atomically(instances / f"{id_}.png", labels)
+            write_picture(images / f"{id_}.png", pair.pixels)
+            write_picture(instances / f"{id_}.png", pair.instances.astype(np.uint16))
         there.append(id_)
     if not there:
         raise ConfigError(f"{name}: there is no pair of image and mask to write")
@@ -86,10 +84,3 @@ def _prepared(folder: Path) -> tuple[Path, Path]:
     except OSError as error:
         raise StoreError(f"{folder.name} cannot be made: {error.strerror}") from None
     return folder / "images", folder / "instances"
-
-
-def png(pixels: NDArray[Any]) -> bytes:
-    """An image or a label map as the bytes of a PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -7,7 +7,6 @@ predicted.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from wsiproc.card import Card
-from wsiproc.errors import StoreError
 from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
 from wsiproc.training.fields import Field
@@ -77,7 +75,7 @@ def pseudo_labels(
     about = config.rounds
     drawn = drawn_patches(pool, config, np.random.default_rng((inputs.seed, number)))
     path = folder / "pseudo.npz"
-    kept = _kept(path)
+    kept = checkpoint.kept(path)
     if kept is None:
         kept = []
         for each in pool:
@@ -86,7 +84,7 @@ def pseudo_labels(
                 said = segmenter.said(net, card, each.field.pixels)
                 labels = certain(said, each, about)
                 kept += [labels[patch] for patch in inside]
-        _keep(path, kept)
+        checkpoint.keep(path, kept)
     images = tuple(
         labelled(home.field.pixels[patch], labels)
         for (home, patch), labels in zip(drawn, kept, strict=True)
@@ -132,21 +130,3 @@ def certain(said: Said, pool: Pool, config: RoundsConfig) -> Labels:
     if said.prob is not None:
         unknown |= (labels == 0) & (said.prob > config.background_below)
     return np.where(unknown, UNKNOWN, labels).astype(np.int32)
-
-
-def _keep(path: Path, labels: Sequence[Labels]) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, *labels)
-    checkpoint.write_atomically(path, buffer.getvalue())
-
-
-def _kept(path: Path) -> list[Labels] | None:
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            return [found[f"arr_{i}"] for i in range(len(found.files))]
-    except Exception:  # noqa: BLE001  zip and numpy raise whatever the damage leads them to
-        raise StoreError(
-            f"{path.parent.name}/{path.name} is damaged; remove it to have it made again"
-        ) from None

@@ -24,10 +24,11 @@ from wsiproc.datasets import Sample
 from wsiproc.errors import ConfigError, StoreError
 from wsiproc.methods import TrainingEvent, TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
+from wsiproc.training.pictures import write_picture
 from wsiproc_label_efficient import features
 from wsiproc_label_efficient.config import FeatureConfig, LabelEfficientConfig, SelectConfig
 from wsiproc_label_efficient.consistency import choose
-from wsiproc_label_efficient.pairs import Pair, png, write_dataset
+from wsiproc_label_efficient.pairs import Pair, write_dataset
 from wsiproc_label_efficient.pictures import chosen_picture
 
 TABLE, ABOUT, PICTURE, PATCHES, DATASET = (
@@ -230,8 +231,8 @@ def select(
         raise StoreError(f"--out cannot be written to: {error.strerror}") from None
     for patch in selection.patches:
         file = out / PATCHES / f"{patch.id}.png"
-        checkpoint.write_atomically(file, png(patch.sample.pixels()[patch.inside]))
-    checkpoint.write_atomically(out / PICTURE, png(chosen_picture(selection.patches)))
+        write_picture(file, patch.sample.pixels()[patch.inside])
+    write_picture(out / PICTURE, chosen_picture(selection.patches))
     files += [out / PATCHES, out / PICTURE]
     if all(patch.sample.label_kind == "instances" for patch in selection.patches):
         files.append(patches_dataset(selection, out / DATASET, name="patches"))

@@ -22,12 +22,13 @@ from wsiproc.datasets import Sample, read_dataset
 from wsiproc.errors import ConfigError, StoreError
 from wsiproc.methods import TrainingEvent, TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
+from wsiproc.training.pictures import write_picture
 from wsiproc_label_efficient.config import LabelEfficientConfig, SynthesisConfig
 from wsiproc_label_efficient.features import at_mpp, mpp_of
 from wsiproc_label_efficient.gan import Painter
 from wsiproc_label_efficient.masks import Labels, draw_masks, resample_labels, stock
 from wsiproc_label_efficient.painting import as_mask, as_pixels, learn_patch
-from wsiproc_label_efficient.pairs import Pair, png, write_dataset
+from wsiproc_label_efficient.pairs import Pair, write_dataset
 from wsiproc_label_efficient.pictures import pairs_picture
 
 MODELS, PICTURE, NAME = "models", "pairs.png", "synthetic"
@@ -102,7 +103,7 @@ def synthesize(
         note="masks are nuclei of the patches, laid down anew",
     )
     made = read_dataset(out).samples
-    checkpoint.write_atomically(out / PICTURE, png(_picture(config, patches, made)))
+    write_picture(out / PICTURE, _picture(config, patches, made))
     note = f"{len(made)} pairs of {len(patches)} patches; {len(pairs) - len(made)} rejected"
     listener(TrainingNote("synthesis", note))
     return out

@@ -16,6 +16,7 @@ from wsiproc.card import Card, PointsPost
 from wsiproc.decode.points import decode_points
 from wsiproc.geometry import Box
 from wsiproc.methods import TrainingInputs, TrainingNote
+from wsiproc.training import checkpoint
 from wsiproc.training.choose import Judged, measure, with_post
 from wsiproc.training.curves import draw_curves
 from wsiproc.training.fields import Field, Fields
@@ -24,7 +25,6 @@ from wsiproc.training.loop import Batch, Stage, fit
 from wsiproc.training.nets import as_input
 from wsiproc.training.pictures import write_picture
 from wsiproc.training.settings import Schedule
-from wsiproc_partial_points import keeping
 from wsiproc_partial_points.config import PartialPointsConfig
 from wsiproc_partial_points.images import (
     Bytes,
@@ -157,7 +157,7 @@ def propagated(
 ) -> list[Bytes]:
     """What is still unknown after the detector has told background (eq. 3), and a picture of it."""
     path = folder / "unknown.npz"
-    kept = keeping.rasters(path)
+    kept = checkpoint.kept(path)
     if kept is not None:
         return kept
     probs = [said(net, field.pixels, mirrored=True)[0] for field in images.fields]
@@ -176,7 +176,7 @@ def propagated(
     share = 1 - sum(int(u.sum()) for u in unknown) / sum(u.size for u in unknown)
     note = f"{share:.0%} of the area is taken for background"
     inputs.listener(TrainingNote(folder.name, note))
-    keeping.keep_rasters(path, unknown)
+    checkpoint.keep(path, unknown)
     return unknown
 
 
@@ -189,7 +189,7 @@ def with_detected(
 ) -> tuple[Points, ...]:
     """The given points and those that the detector finds beside them ("ST-nu" of Table I)."""
     path = folder / "points.npz"
-    kept = keeping.points(path)
+    kept = checkpoint.kept(path)
     if kept is not None:
         return tuple(kept)
     found = [
@@ -199,7 +199,7 @@ def with_detected(
     ]
     more = sum(map(len, found)) - sum(map(len, images.given))
     inputs.listener(TrainingNote(folder.name, f"{more} detections are taken for nuclei"))
-    keeping.keep_points(path, found)
+    checkpoint.keep(path, found)
     return tuple(found)
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from wsiproc.card import Card
 from wsiproc.methods import TrainingInputs, TrainingNote
+from wsiproc.training import checkpoint
 from wsiproc.training.choose import Judged, measure, with_post
 from wsiproc.training.curves import draw_curves
 from wsiproc.training.fields import Field, Fields
@@ -23,7 +24,6 @@ from wsiproc.training.loop import Batch, Stage, fit, masked_mean
 from wsiproc.training.nets import as_input
 from wsiproc.training.pictures import write_picture
 from wsiproc.training.settings import Schedule
-from wsiproc_partial_points import keeping
 from wsiproc_partial_points.config import PartialPointsConfig
 from wsiproc_partial_points.crf import pairwise_loss
 from wsiproc_partial_points.images import (
@@ -154,7 +154,7 @@ def weak_labels(
     folder = inputs.out / "segment"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "labels.npz"
-    kept = keeping.rasters(path)
+    kept = checkpoint.kept(path)
     if kept is not None:
         return list(zip(kept[::2], kept[1::2], strict=True))
     made = []
@@ -171,7 +171,7 @@ def weak_labels(
         f"{nuclei} points: the Voronoi label knows {known[0]:.0%}, the cluster label {known[1]:.0%}"
     )
     inputs.listener(TrainingNote("segment", note))
-    keeping.keep_rasters(path, [label for pair in made for label in pair])
+    checkpoint.keep(path, [label for pair in made for label in pair])
     return made
 
 

@@ -14,7 +14,6 @@ from wsiproc.model import load_model
 from wsiproc.training import checkpoint
 from wsiproc.training.fields import Fields, look
 from wsiproc.training.sets import licence_of_weights, on_card
-from wsiproc_partial_points import keeping
 from wsiproc_partial_points.config import PartialPointsConfig
 from wsiproc_partial_points.deploy import deliver_detector, deliver_segmenter
 from wsiproc_partial_points.detection import all_points, learn_detector
@@ -66,7 +65,7 @@ def detections(
     Both are on disk before they are used, so a training that goes on in stage 2 skips all this.
     """
     path = inputs.out / "points.npz"
-    kept = keeping.points(path) if file.is_file() else None
+    kept = checkpoint.kept(path) if file.is_file() else None
     if kept is not None:
         return kept
     about = Card.model_validate(
@@ -87,7 +86,7 @@ def detections(
     post = load_model(str(file)).card.post
     assert isinstance(post, PointsPost)
     points = all_points(net, post, images, config)
-    keeping.keep_points(path, points)
+    checkpoint.keep(path, points)
     more = sum(map(len, points)) - sum(map(len, images.given))
     inputs.listener(TrainingNote("detect", f"{more} detections are added to the points given"))
     return points

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from wsiproc.errors import ConfigError, StoreError
 from wsiproc.methods import MethodConfig, TrainingInputs
@@ -65,6 +68,38 @@ def load(path: Path) -> dict[str, Any] | None:
             f"the checkpoint {path.name} is damaged; remove it to begin that stage again"
         ) from None
     return state
+
+
+def keep(path: Path, arrays: Sequence[NDArray[Any]]) -> None:
+    """Write what a training made itself, an array for each image, so that going on finds it.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, *arrays)
+    write_atomically(path, buffer.getvalue())
+
+
+def kept(path: Path) -> list[NDArray[Any]] | None:
+    """What `keep` wrote; None where it did not.
+
+    Raises
+    ------
+    StoreError
+        If the file is damaged; it says to remove it.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return [found[f"arr_{i}"] for i in range(len(found.files))]
+    except Exception:  # noqa: BLE001  zip and numpy raise whatever the damage leads them to
+        raise StoreError(
+            f"{path.parent.name}/{path.name} is damaged; remove it to have it made again"
+        ) from None
 
 
 def claim(

@@ -12,8 +12,8 @@ from PIL import Image
 from wsiproc.training import checkpoint
 
 
-def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Pixels ``[h, w, 3]`` as a PNG, whole or not at all.
+def write_picture(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    """Pixels ``[h, w, 3]`` or a label map ``[h, w]`` as a PNG, whole or not at all.
 
     Raises
     ------
