@@ -208,12 +208,13 @@ def plan() -> Iterator[Run]:
         yield Run("crchisto", "supervised-5", seed)
         yield Run("crchisto", "lair-5", seed)
         yield Run("kumar", "points-10", seed)
+        yield Run("kumar", "points-10-extended", seed)
         yield Run("tnbc", "mcf", seed)
         yield Run("kumar", "mcf", seed)
     for dataset in ("tnbc", "kumar"):
         yield Run(dataset, "unet")
     yield Run("kumar", "unet-shipped")
-    for name in ("extended", "no-crf", "voronoi", "cluster", "gaussian", "positives", "full"):
+    for name in ("no-crf", "voronoi", "cluster", "gaussian", "positives", "full"):
         yield Run("kumar", f"points-10-{name}")
     for number in LABELLED[1:]:
         yield Run("crchisto", f"supervised-{number}")
