@@ -217,6 +217,7 @@ def test_rows_take_over_the_stages_that_they_share_and_no_others(tmp_path: Path)
     (other / "joint.pt").write_bytes(b"second stage")
     os.utime(other / IDENTITY, (1000, 1000))
     os.utime(other / "pretrain.pt", (1300, 1300))
+    (other / "seconds.txt").write_text("310.0")
     mine = Run("crchisto", "lair-5", 2)
     score.take_over(mine, "default", {"width": "8"}, runs)
     assert not (runs / mine.name).exists(), "that training has other widths"

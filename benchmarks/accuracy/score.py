@@ -120,8 +120,9 @@ def take_over(run: Run, preset: str, more: Mapping[str, str], runs: Path) -> Non
         into.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, into)
     if files:
+        # A stop between is no work: what the other training took in all is more than its part.
         took = max(path.stat().st_mtime for path in files) - (other / IDENTITY).stat().st_mtime
-        (out / _SECONDS).write_text(f"{took:.1f}")
+        (out / _SECONDS).write_text(f"{min(took, float((other / _SECONDS).read_text())):.1f}")
 
 
 def trained(
