@@ -25,33 +25,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ConfigDict, Field, ValidationError
 
-from wsiproc import geojson
 from wsiproc.errors import ConfigError
 from wsiproc.frozen import Frozen, faults
+from wsiproc.labels import Points, drawn, painted, points_in, reason
 
 LabelKind = Literal["instances", "points", "none"]
 LabelFiles = Literal["instances", "geojson", "points", "none"]
 UNKNOWN = -1
 """In a label map, where nobody has looked."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Points:
-    """Annotated nuclei without outlines.
-
-    Parameters
-    ----------
-    xy
-        ``[n, 2]`` float64, x to the right and y down, in px of the image, pixel centres at +.5.
-    class_id
-        ``[n]`` int64, the class as the data set numbers it; 0 where it has none.
-    """
-
-    xy: NDArray[np.float64]
-    class_id: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.xy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +81,7 @@ class Sample:
                     )
                 return np.array(picture, np.uint8)
         except OSError as error:
-            raise ConfigError(f"image {self.id} cannot be read: {_reason(error)}") from None
+            raise ConfigError(f"image {self.id} cannot be read: {reason(error)}") from None
 
     def instances(self) -> NDArray[np.int32]:
         """``[h, w]`` int32 label map, 0 where there is no nucleus, `UNKNOWN` where that is unknown.
@@ -111,36 +92,14 @@ class Sample:
             If the data set has no instances, or the file is missing or does not fit the image.
         """
         path = self._labels("instances")
-        labels = self._drawn(path) if path.suffix == ".geojson" else self._painted(path)
-        return labels if self.complete else np.where(labels > 0, labels, UNKNOWN).astype(np.int32)
-
-    def _drawn(self, path: Path) -> NDArray[np.int32]:
-        """Outlines of a GeoJSON file, laid on the pixels."""
         try:
-            text = path.read_text(encoding="utf-8")
-            with Image.open(self.image) as picture:
-                width, height = picture.size
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"labels of {self.id} cannot be read: {_reason(error)}") from None
-        return geojson.label_map(geojson.outlines_in(text, path.name), (height, width))
-
-    def _painted(self, path: Path) -> NDArray[np.int32]:
-        """A label map as it was painted."""
-        try:
-            with Image.open(path) as picture:
-                labels = np.array(picture)
             with Image.open(self.image) as picture:
                 width, height = picture.size
         except OSError as error:
-            raise ConfigError(f"labels of {self.id} cannot be read: {_reason(error)}") from None
-        if labels.ndim != 2 or labels.dtype.kind not in "ui":
-            raise ConfigError(f"labels of {self.id} are no label map: one integer per pixel wanted")
-        if labels.shape != (height, width):
-            raise ConfigError(
-                f"labels of {self.id} are {labels.shape[1]} x {labels.shape[0]} px, "
-                f"its image is {width} x {height}"
-            )
-        return labels.astype(np.int32)
+            raise ConfigError(f"image {self.id} cannot be read: {reason(error)}") from None
+        read = drawn if path.suffix == ".geojson" else painted
+        labels = read(path, self.id, (height, width))
+        return labels if self.complete else np.where(labels > 0, labels, UNKNOWN).astype(np.int32)
 
     def points(self) -> Points:
         """The annotated points, moved to wsiproc's convention (pixel centres at +.5).
@@ -150,26 +109,7 @@ class Sample:
         ConfigError
             If the data set has no points, or the file is missing or no such table.
         """
-        path = self._labels("points")
-        try:
-            lines = path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"points of {self.id} cannot be read: {_reason(error)}") from None
-        header = [name.strip() for name in lines[0].split(",")]
-        if header[:2] != ["x", "y"] or header[2:] not in ([], ["class"]):
-            raise ConfigError(f"points of {self.id} must begin with the line 'x,y,class'")
-        rows = [line for line in lines[1:] if line.strip()]
-        try:
-            table = np.array([[float(v) for v in row.split(",")] for row in rows], np.float64)
-            table = table.reshape(len(rows), len(header))
-        except ValueError:
-            raise ConfigError(
-                f"points of {self.id}: every line must hold {len(header)} numbers"
-            ) from None
-        if not np.isfinite(table).all():
-            raise ConfigError(f"points of {self.id} hold numbers that are not finite")
-        classes = table[:, 2] if len(header) > 2 else np.zeros(len(rows))
-        return Points(table[:, :2] + 0.5, classes.astype(np.int64))
+        return points_in(self._labels("points"), self.id)
 
     def _labels(self, kind: LabelKind) -> Path:
         if self.labels is None or self.label_kind != kind:
@@ -332,7 +272,7 @@ def _read_toml(folder: Path) -> _Toml:
         text = (folder / "dataset.toml").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{folder.name}: no data set, its dataset.toml cannot be read: {_reason(error)}"
+            f"{folder.name}: no data set, its dataset.toml cannot be read: {reason(error)}"
         ) from None
     try:
         return _Toml.model_validate(tomllib.loads(text))
@@ -343,10 +283,3 @@ def _read_toml(folder: Path) -> _Toml:
             f"{folder.name}: dataset.toml is wrong: {faults(error, 'the file')} (labels are one of "
             f"{', '.join(get_args(LabelFiles))})"
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    """What the system says, without the path that it adds."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "it is damaged, or not what it should be"

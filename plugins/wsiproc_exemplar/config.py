@@ -8,8 +8,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from wsiproc.methods import MethodConfig
-from wsiproc.training.mask_rcnn_settings import MaskRCNNSettings
-from wsiproc.training.settings import FieldAugmentation, Schedule
+from wsiproc.training.mask_rcnn_settings import LARGE, TINY, MaskRCNNSettings
+from wsiproc.training.settings import RIGHT_ANGLES, FieldAugmentation, Schedule
 
 
 class ExemplarConfig(MethodConfig):
@@ -68,10 +68,8 @@ class ExemplarConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _windows_fit(self) -> Self:
-        coarsest = self.net.strides[-1]
-        for name, edge in (("window_px", self.window_px), ("crop_px", self.schedule.crop_px)):
-            if edge % coarsest:
-                raise ValueError(f"{name} {edge} is no multiple of the coarsest level, {coarsest}")
+        self.net.check_edge("window_px", self.window_px)
+        self.net.check_edge("crop_px", self.schedule.crop_px)
         if self.window_px <= 2 * self.margin_px:
             raise ValueError("window_px leaves nothing between margins of largest_nucleus_um")
         if self.largest_nucleus_um / self.mpp > 28 * self.net.strides[0]:
@@ -81,8 +79,7 @@ class ExemplarConfig(MethodConfig):
     @property
     def margin_px(self) -> int:
         """The largest nucleus in whole steps of the windows' lattice."""
-        step = self.net.strides[-1]
-        return step * -int(-self.largest_nucleus_um / self.mpp // step)
+        return self.net.margin_px(self.largest_nucleus_um, self.mpp)
 
 
 CHOICES: Mapping[str, tuple[Any, ...]] = {
@@ -93,37 +90,13 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
 }
 """Constants of post-processing that are tried on the val splits."""
 
-PLAIN = FieldAugmentation(
-    scales=(1.0,),
-    stain_gain=0,
-    stain_depth=0,
-    litter=0,
-    stain_turn=0,
-    stain_shift=0,
-    light=0,
-    blur_px=0,
-    noise=0,
-    jpeg=False,
-    beyond=0,
-    turned=0,
-)
-"""Right angles and mirror images alone."""
-
 PRESETS: Mapping[str, ExemplarConfig] = {
     "default": ExemplarConfig(),
     # The paper's network, rate and steps on a GPU; its H&E images are at .25 µm per px.
     "paper": ExemplarConfig(
         mpp=0.25,
-        net=MaskRCNNSettings(
-            backbone="resnext101_64x4d",
-            channels=256,
-            anchors_um=(2.0, 4.0, 8.0, 16.0, 32.0),
-            box_features=1024,
-            mask_convolutions=4,
-            mask_channels=256,
-            regions_sampled=512,
-            candidates=4000,
-            proposals=2000,
+        net=LARGE.model_copy(
+            update={"backbone": "resnext101_64x4d", "candidates": 4000, "proposals": 2000}
         ),
         attention_channels=64,
         centre_anchor_um=8.0,
@@ -140,27 +113,17 @@ PRESETS: Mapping[str, ExemplarConfig] = {
             ema=0.0,
             check_every=50,
         ),
-        augmentation=PLAIN,
+        augmentation=RIGHT_ANGLES,
         window_px=512,
     ),
     "smoke": ExemplarConfig(
-        net=MaskRCNNSettings(
-            widths=(16, 24, 32),
-            channels=16,
-            anchors_um=(5.0, 10.0, 20.0),
-            box_features=48,
-            mask_convolutions=1,
-            mask_channels=16,
-            regions_sampled=64,
-            candidates=300,
-            proposals=200,
-        ),
+        net=TINY,
         attention_channels=8,
         centre_only=10,
         schedule=Schedule(
             steps=160, batch=2, crop_px=128, lr=4e-3, clip=5.0, ema=0.97, check_every=80
         ),
-        augmentation=PLAIN,
+        augmentation=RIGHT_ANGLES,
         window_px=160,
     ),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 from wsiproc.card import Card
 from wsiproc.training.choose import measure
-from wsiproc.training.descent import autocast, descend
 from wsiproc.training.judging import JudgedWindows, judge
 from wsiproc.training.loop import Batch, Stage
 from wsiproc.training.mask_rcnn import targets_of
@@ -101,45 +99,22 @@ def judged(
     ]
 
 
-class Steep:
-    """Stochastic gradient descent as the public code has it: the learner of `drive`.
+def steep(net: nn.Module, schedule: Schedule) -> torch.optim.SGD:
+    """Stochastic gradient descent as the public code has it.
 
-    Biases don't decay and go twice as fast; the rate rises from a third of itself in a line, and
-    then stays.
+    Biases don't decay and go twice as fast.
     """
-
-    def __init__(self, net: nn.Module, stage: Stage, schedule: Schedule) -> None:
-        self.net, self.stage, self.schedule = net, stage, schedule
-        named = [(n, p) for n, p in net.named_parameters() if p.requires_grad]
-        weights = [p for n, p in named if not n.endswith("bias")]
-        biases = [p for n, p in named if n.endswith("bias")]
-        self.optimiser = torch.optim.SGD(
-            [
-                {"params": weights, "weight_decay": schedule.weight_decay, "faster": 1.0},
-                {"params": biases, "weight_decay": 0.0, "faster": 2.0},
-            ],
-            lr=schedule.lr,
-            momentum=0.9,
-        )
-
-    def learn(
-        self, batch: Mapping[str, Tensor], average: nn.Module, step: int
-    ) -> Mapping[str, float]:
-        """See `wsiproc.training.loop.Learner`."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate(step, self.schedule) * group["faster"]
-        with autocast():
-            loss = self.stage.loss(self.net, batch)
-        descend(loss, [(self.optimiser, self.net)], self.schedule.clip)
-        return {"loss": float(loss.detach())}
-
-    def state(self) -> dict[str, Any]:
-        """See `wsiproc.training.loop.Learner`."""
-        return {"optimiser": self.optimiser.state_dict()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """See `wsiproc.training.loop.Learner`."""
-        self.optimiser.load_state_dict(state["optimiser"])
+    named = [(n, p) for n, p in net.named_parameters() if p.requires_grad]
+    weights = [p for n, p in named if not n.endswith("bias")]
+    biases = [p for n, p in named if n.endswith("bias")]
+    return torch.optim.SGD(
+        [
+            {"params": weights, "weight_decay": schedule.weight_decay, "faster": 1.0},
+            {"params": biases, "weight_decay": 0.0, "faster": 2.0},
+        ],
+        lr=schedule.lr,
+        momentum=0.9,
+    )
 
 
 def rate(step: int, schedule: Schedule) -> float:

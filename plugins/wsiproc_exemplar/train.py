@@ -20,7 +20,7 @@ from wsiproc.training.deliver import scored, tell
 from wsiproc.training.descent import device
 from wsiproc.training.export_instances import export_instances
 from wsiproc.training.judging import JudgedWindows
-from wsiproc.training.loop import Fitted, drive, fit
+from wsiproc.training.loop import Alone, Fitted, drive, fit
 from wsiproc.training.mask_rcnn_windows import WindowDetector
 from wsiproc.training.outlines import Outlined, Outlines, read_outlines
 from wsiproc.training.pictures import write_picture
@@ -29,7 +29,7 @@ from wsiproc_exemplar.config import CHOICES, ExemplarConfig
 from wsiproc_exemplar.given import given, sizes
 from wsiproc_exemplar.net import ExemplarNet
 from wsiproc_exemplar.pictures import predictions_picture, targets_picture
-from wsiproc_exemplar.stage import NAME, Steep, judged, stage
+from wsiproc_exemplar.stage import NAME, judged, rate, stage, steep
 
 _SHOWN = 4
 
@@ -84,8 +84,9 @@ def learnt(
             seed=inputs.seed,
             listener=inputs.listener,
         )
+    net = net.to(device())
     return drive(
-        Steep(net.to(device()), course, config.schedule),
+        Alone(net, course, config.schedule, steep(net, config.schedule), rate),
         course,
         config.schedule,
         folder=inputs.out,

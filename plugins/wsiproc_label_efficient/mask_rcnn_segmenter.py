@@ -112,8 +112,7 @@ class MaskRCNNSegmenter:
     @property
     def margin(self) -> int:
         """The largest nucleus in whole steps of the windows' lattice, px."""
-        step = self.config.net.strides[-1]
-        return step * -int(-self.largest_um / self.config.mpp // step)
+        return self.config.net.margin_px(self.largest_um, self.config.mpp)
 
     def network(self) -> nn.Module:
         return KnownMaskRCNN(self.config.net, self.config.mpp)

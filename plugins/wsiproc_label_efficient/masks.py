@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsiproc.training.labels import resampled_size
 from wsiproc_label_efficient.config import SynthesisConfig
 
 Labels = NDArray[np.int32]
@@ -31,17 +30,6 @@ class Stock:
 
     shapes: tuple[Shape, ...]
     per_px: float
-
-
-def resample_labels(labels: Labels, mpp: float, to_mpp: float) -> Labels:
-    """A label map at another resolution: of each new pixel, the old one under its centre."""
-    height, width = (resampled_size(n, mpp, to_mpp) for n in labels.shape)
-    row, column = (
-        np.minimum(np.floor((np.arange(n) + 0.5) * old / n).astype(np.int64), old - 1)
-        for n, old in ((height, labels.shape[0]), (width, labels.shape[1]))
-    )
-    resampled: Labels = labels[row[:, None], column[None]]
-    return resampled
 
 
 def stock(labels: Labels) -> Stock:

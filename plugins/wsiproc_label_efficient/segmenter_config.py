@@ -9,8 +9,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from wsiproc.methods import MethodConfig
-from wsiproc.training.mask_rcnn_settings import MaskRCNNSettings
-from wsiproc.training.settings import FieldAugmentation, Schedule
+from wsiproc.training.mask_rcnn_settings import LARGE, TINY, MaskRCNNSettings
+from wsiproc.training.settings import RIGHT_ANGLES, FieldAugmentation, Schedule
 
 Segmenter = Literal["hover", "mask_rcnn"]
 
@@ -60,10 +60,8 @@ class MaskRCNNConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _whole_cells(self) -> Self:
-        coarsest = self.net.strides[-1]
-        for name, edge in (("window_px", self.window_px), ("crop_px", self.schedule.crop_px)):
-            if edge % coarsest:
-                raise ValueError(f"{name} {edge} is no multiple of the coarsest level, {coarsest}")
+        self.net.check_edge("window_px", self.window_px)
+        self.net.check_edge("crop_px", self.schedule.crop_px)
         return self
 
 
@@ -91,17 +89,15 @@ class RoundsConfig(MethodConfig):
     the paper."""
 
 
-_NAIVE = FieldAugmentation(
-    scales=(1.0,),
-    stain_gain=0.1,
-    stain_depth=0,
-    stain_turn=0.02,
-    stain_shift=0.02,
-    light=0.05,
-    jpeg=False,
-    beyond=0,
-    litter=0,
-    turned=0,
+_NAIVE = RIGHT_ANGLES.model_copy(
+    update={
+        "stain_gain": 0.1,
+        "stain_turn": 0.02,
+        "stain_shift": 0.02,
+        "light": 0.05,
+        "blur_px": 1.0,
+        "noise": 6.0,
+    }
 )
 """Right angles, mirror images, blur, noise and some jitter of colours (sec. IV-B)."""
 
@@ -114,17 +110,7 @@ PAPER_HOVER = HoverConfig(
 )
 PAPER_MASK_RCNN = MaskRCNNConfig(
     mpp=0.25,
-    net=MaskRCNNSettings(
-        backbone="resnet50",
-        channels=256,
-        anchors_um=(2.0, 4.0, 8.0, 16.0, 32.0),
-        box_features=1024,
-        mask_convolutions=4,
-        mask_channels=256,
-        regions_sampled=512,
-        candidates=2000,
-        proposals=1000,
-    ),
+    net=LARGE,
     schedule=Schedule(
         steps=12000,
         batch=6,
@@ -147,17 +133,7 @@ SMOKE_HOVER = HoverConfig(
     width=8, poolings=2, schedule=_SMOKE, augmentation=_AS_IT_IS, windows=(256, 512)
 )
 SMOKE_MASK_RCNN = MaskRCNNConfig(
-    net=MaskRCNNSettings(
-        widths=(16, 24, 32),
-        channels=16,
-        anchors_um=(5.0, 10.0, 20.0),
-        box_features=48,
-        mask_convolutions=1,
-        mask_channels=16,
-        regions_sampled=64,
-        candidates=300,
-        proposals=200,
-    ),
+    net=TINY,
     schedule=_SMOKE.model_copy(update={"batch": 2, "crop_px": 96, "lr": 4e-3}),
     augmentation=_AS_IT_IS,
     window_px=160,

@@ -22,11 +22,12 @@ from wsiproc.datasets import Sample, read_dataset
 from wsiproc.errors import ConfigError, StoreError
 from wsiproc.methods import TrainingEvent, TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
+from wsiproc.training.labels import resample_labels
 from wsiproc.training.pictures import write_picture
 from wsiproc_label_efficient.config import LabelEfficientConfig, SynthesisConfig
-from wsiproc_label_efficient.features import at_mpp, mpp_of
+from wsiproc_label_efficient.features import at_mpp
 from wsiproc_label_efficient.gan import Painter
-from wsiproc_label_efficient.masks import Labels, draw_masks, resample_labels, stock
+from wsiproc_label_efficient.masks import Labels, draw_masks, stock
 from wsiproc_label_efficient.painting import as_mask, as_pixels, learn_patch
 from wsiproc_label_efficient.pairs import Pair, write_dataset
 from wsiproc_label_efficient.pictures import pairs_picture
@@ -157,7 +158,7 @@ class _Workshop:
 
     def _learn(self) -> tuple[list[Labels], Painter, Pair]:
         pixels = at_mpp(self.patch, self.config.mpp)
-        labels = resample_labels(self.patch.instances(), mpp_of(self.patch), self.config.mpp)
+        labels = labels_like(pixels, self.patch)
         nuclei = stock(labels)
         shape = labels.shape[0], labels.shape[1]
         masks = draw_masks(nuclei, shape, self.config, self.seed)
@@ -172,6 +173,12 @@ class _Workshop:
             listener=self.listener,
         )
         return masks, painter, Pair(pixels, labels)
+
+
+def labels_like(pixels: NDArray[np.uint8], patch: Sample) -> Labels:
+    """The label map of a patch, at the resolution that its `pixels` were brought to."""
+    height, width = pixels.shape[:2]
+    return resample_labels(patch.instances(), height, width)
 
 
 def recoloured(made: Pair, own: Pair) -> NDArray[np.uint8]:
@@ -202,8 +209,8 @@ def _picture(
 ) -> NDArray[np.uint8]:
     rows = []
     for patch in patches:
-        labels = resample_labels(patch.instances(), mpp_of(patch), config.mpp)
+        pixels = at_mpp(patch, config.mpp)
         own = [each for each in made if each.id.rpartition("-")[0] == patch.id][:_SHOWN]
-        first = Pair(at_mpp(patch, config.mpp), labels)
+        first = Pair(pixels, labels_like(pixels, patch))
         rows.append([first, *(Pair(each.pixels(), each.instances()) for each in own)])
     return pairs_picture(rows)

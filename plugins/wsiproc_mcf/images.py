@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiproc.datasets import Dataset, Sample, read_dataset
+from wsiproc.datasets import Dataset, Sample
 from wsiproc.errors import ConfigError
 from wsiproc.methods import TrainingInputs, TrainingNote
 from wsiproc.stain import apply_stain, estimate_stain, stain_target
 from wsiproc.training.labels import resample_pixels, resampled_size
+from wsiproc.training.sets import labelled_first, names_of, note_assumed
 from wsiproc_mcf.config import MCFConfig
 
 ESTIMATED_AT_UM = 1.0
@@ -79,9 +80,7 @@ class Images:
     @property
     def chosen_on(self) -> str:
         """Names of what `check` is from, for the card."""
-        there = {id(sample) for sample, _ in self.check}
-        names = [d.name for d in self.sets if any(id(s) in there for s in d.samples)]
-        return f"{'+'.join(names)} val"
+        return f"{names_of(self.sets, [sample for sample, _ in self.check])} val"
 
 
 def look(config: MCFConfig, inputs: TrainingInputs) -> Images:
@@ -92,13 +91,9 @@ def look(config: MCFConfig, inputs: TrainingInputs) -> Images:
     ConfigError
         If there is nothing to learn from, or nothing with instances and an mpp to choose by.
     """
-    sets = [(read_dataset(folder), True) for folder in inputs.data]
-    known = {dataset.name for dataset, _ in sets}
-    others = [(read_dataset(folder), False) for folder in inputs.unlabelled]
-    sets += [(dataset, False) for dataset, _ in others if dataset.name not in known]
+    sets = labelled_first(inputs)
     assumed = {d.name: config.unscaled_mpp for d, _ in sets if d.mpp is None}
-    for name, mpp in assumed.items():
-        inputs.listener(TrainingNote("data", f"{name} has no mpp: {mpp:.3f} assumed"))
+    note_assumed(assumed, inputs)
     read: list[tuple[Sample, float, NDArray[np.uint8], bool]] = []
     check: list[tuple[Sample, NDArray[np.uint8]]] = []
     seen: dict[str, tuple[str, ...]] = {}

@@ -113,6 +113,12 @@ def test_resampling_leaves_unknown_out_of_the_mean() -> None:
     assert out[1, 0] == IGNORE
 
 
+def test_resampled_labels_are_those_under_the_new_pixels_centres() -> None:
+    labels = np.arange(64, dtype=np.int32).reshape(8, 8)
+    assert np.array_equal(resample_labels(labels, 4, 4), labels[1::2, 1::2])
+    assert np.array_equal(resample_labels(labels, 16, 16)[::2, ::2], labels)
+
+
 @pytest.mark.parametrize("factor", [2, 3])
 def test_labels_made_larger_and_small_again_are_the_same(factor: int) -> None:
     labels = np.random.default_rng(0).integers(-1, 60_000, (7, 11)).astype(np.int32)

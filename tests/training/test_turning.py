@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsiproc.training.settings import UNCHANGED, FieldAugmentation
+from wsiproc.training.settings import RIGHT_ANGLES, FieldAugmentation
 from wsiproc.training.turning import crop_field
 
-PLAIN = FieldAugmentation(**UNCHANGED.model_dump(), turned=0.0)
-TURNED = PLAIN.model_copy(update={"turned": 1.0, "scales": (0.8, 1.25)})
+TURNED = RIGHT_ANGLES.model_copy(update={"turned": 1.0, "scales": (0.8, 1.25)})
 
 
 def dotted(size: int = 120, count: int = 12):
@@ -29,7 +28,7 @@ def within(xy: np.ndarray, size: int, edge: float = 5.0) -> np.ndarray:
     return ((xy > edge) & (xy < size - edge)).all(1)
 
 
-@pytest.mark.parametrize("augmentation", [PLAIN, TURNED], ids=["right angles", "any angle"])
+@pytest.mark.parametrize("augmentation", [RIGHT_ANGLES, TURNED], ids=["right angles", "any angle"])
 def test_points_lie_on_what_they_are_points_of(augmentation: FieldAugmentation) -> None:
     pixels, xy, raster = dotted()
     seen = 0
@@ -62,7 +61,11 @@ def test_right_angles_move_whole_pixels() -> None:
     numbers = np.arange(90 * 100, dtype=np.int32).reshape(90, 100)
     for seed in range(8):
         crop = crop_field(
-            pixels, np.random.default_rng(seed), size=41, augmentation=PLAIN, rasters=(numbers,)
+            pixels,
+            np.random.default_rng(seed),
+            size=41,
+            augmentation=RIGHT_ANGLES,
+            rasters=(numbers,),
         )
         assert crop.seen.all()
         source = pixels.reshape(-1, 3)[crop.rasters[0]]
@@ -75,7 +78,7 @@ def test_outside_the_image_nothing_is_seen_and_no_raster_says_anything() -> None
         pixels,
         np.random.default_rng(0),
         size=200,
-        augmentation=PLAIN,
+        augmentation=RIGHT_ANGLES,
         points=xy,
         rasters=(raster + 1,),
     )
@@ -86,7 +89,7 @@ def test_outside_the_image_nothing_is_seen_and_no_raster_says_anything() -> None
 
 def test_glass_beyond_the_image_is_seen_and_is_empty() -> None:
     pixels, xy, raster = dotted()
-    beyond = PLAIN.model_copy(update={"beyond": 1.0})
+    beyond = RIGHT_ANGLES.model_copy(update={"beyond": 1.0})
     white = 0
     for seed in range(6):
         crop = crop_field(
@@ -106,7 +109,7 @@ def test_glass_beyond_the_image_is_seen_and_is_empty() -> None:
 
 def test_what_litter_covers_is_no_nucleus_any_more() -> None:
     pixels, xy, raster = dotted()
-    littered = PLAIN.model_copy(update={"litter": 1.0})
+    littered = RIGHT_ANGLES.model_copy(update={"litter": 1.0})
     gone = 0
     for seed in range(12):
         crop = crop_field(

@@ -1,4 +1,4 @@
-"""What the verbs around annotation share: a folder's images, and work that is watched."""
+"""What `select` and `synthesize` share: their options, a folder's images, and how they end."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
+from wsiproc.cli.learning import watched
 from wsiproc.datasets import Sample, read_dataset
-from wsiproc.errors import ConfigError, MissingExtraError
+from wsiproc.errors import ConfigError
 from wsiproc.methods import TrainingInputs
+
+By = Annotated[str, typer.Option("--by", help="The training method that does it.")]
+Preset = Annotated[str, typer.Option(help="A preset of that method's settings.")]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Ends of files that are taken for images."""
@@ -62,16 +68,7 @@ def carry_out(
     MissingExtraError
         If what methods train with is not installed.
     """
-    from wsiproc.cli.run import stoppable
-    from wsiproc.cli.watching import watching_training
-
-    try:
-        with stoppable(), watching_training(quiet=as_json) as listen:
-            files = work(dataclasses.replace(inputs, listener=listen))
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("torch", "onnx", "matplotlib"):
-            raise MissingExtraError("this", "train") from None
-        raise
+    files = watched(work, inputs, doing="this", quiet=as_json)
     if as_json:
         sys.stdout.write(json.dumps({"files": [str(file) for file in files]}) + "\n")
     else:

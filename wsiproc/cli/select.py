@@ -8,7 +8,8 @@ from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
-from wsiproc.cli.annotating import carry_out, samples_of
+from wsiproc.cli.annotating import By, Preset, carry_out, samples_of
+from wsiproc.cli.learning import JsonAtTheEnd, Seed, Threads
 from wsiproc.cli.settings import configured, parse_settings
 from wsiproc.datasets import Sample
 from wsiproc.errors import ConfigError
@@ -54,17 +55,15 @@ def select(
     mpp: Annotated[
         float | None, typer.Option(help="µm per px of images that don't say it.")
     ] = None,
-    by: Annotated[
-        str, typer.Option("--by", help="The training method whose selection it is.")
-    ] = "label_efficient",
-    preset: Annotated[str, typer.Option(help="A preset of that method's settings.")] = "default",
+    by: By = "label_efficient",
+    preset: Preset = "default",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="select.features.source=model, say; see `wsiproc methods BY`."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads torch may use; 0 takes all cores.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout at the end.")] = False,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    as_json: JsonAtTheEnd = False,
 ) -> None:
     """Choose the patches of images that are most worth annotating, and cut them out."""
     method = find_method(by)

@@ -8,7 +8,8 @@ from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
-from wsiproc.cli.annotating import carry_out
+from wsiproc.cli.annotating import By, Preset, carry_out
+from wsiproc.cli.learning import JsonAtTheEnd, Seed, Threads
 from wsiproc.cli.settings import configured, parse_settings
 from wsiproc.datasets import Sample, read_dataset
 from wsiproc.errors import ConfigError
@@ -38,17 +39,15 @@ def synthesize(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for models and pairs.")],
-    by: Annotated[
-        str, typer.Option("--by", help="The training method whose synthesis it is.")
-    ] = "label_efficient",
-    preset: Annotated[str, typer.Option(help="A preset of that method's settings.")] = "default",
+    by: By = "label_efficient",
+    preset: Preset = "default",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="synthesis.per_patch=20, say; see `wsiproc methods BY`."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads torch may use; 0 takes all cores.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout at the end.")] = False,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    as_json: JsonAtTheEnd = False,
 ) -> None:
     """Make a data set of synthetic images and masks from annotated patches, a model each."""
     method = find_method(by)

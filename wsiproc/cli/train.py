@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
+from wsiproc.cli.learning import JsonAtTheEnd, Seed, Threads, watched
 from wsiproc.cli.settings import (
     configured,
     listed,
@@ -21,11 +22,7 @@ from wsiproc.cli.settings import (
     shown,
     with_flags,
 )
-from wsiproc.errors import MissingExtraError
 from wsiproc.methods import Method, TrainingInputs, find_method, installed
-
-TRAIN_EXTRA = ("torch", "torchvision", "monai", "onnx", "onnxscript", "matplotlib")
-"""What only training needs."""
 
 
 def methods(
@@ -114,14 +111,11 @@ def train(
         list[str] | None,
         typer.Option("--set", help="schedule.steps=500, say; see `train METHOD --help`."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads torch may use; 0 takes all cores.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout at the end.")] = False,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    as_json: JsonAtTheEnd = False,
 ) -> None:
     """Train METHOD on data sets; a training that was stopped goes on where it stopped."""
-    from wsiproc.cli.run import stoppable
-    from wsiproc.cli.watching import watching_training
-
     chosen = find_method(method)
     part = None if fraction is None else f"{fraction:g}"
     flags = {"labelled": labelled, "fraction": part}
@@ -135,14 +129,10 @@ def train(
         threads=threads,
     )
     command = command_of(chosen, inputs, preset=preset, settings=settings or [], flags=flags)
-    try:
-        with stoppable(), watching_training(quiet=as_json) as listen:
-            inputs = dataclasses.replace(inputs, command=command, listener=listen)
-            files = chosen.train(config, inputs)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in TRAIN_EXTRA:
-            raise MissingExtraError("training", "train") from None
-        raise
+    inputs = dataclasses.replace(inputs, command=command)
+    files = watched(
+        lambda heard: chosen.train(config, heard), inputs, doing="training", quiet=as_json
+    )
     if as_json:
         sys.stdout.write(json.dumps({"models": [str(file) for file in files]}) + "\n")
     else:

@@ -73,6 +73,19 @@ def likeness_map(sketch: Sketch, stain: bool) -> str:
     return sketch.filtered("likeness", density, row_filter(HAEMATOXYLIN))
 
 
+def smooth_map(sketch: Sketch, mpp: float, *, stain: bool = False) -> str:
+    """`likeness_map`, averaged over a disc."""
+    likeness = likeness_map(sketch, stain)
+    return sketch.filtered("smooth", likeness, disc_filter(SMOOTH_UM / mpp))
+
+
+def pale_and_dark(sketch: Sketch, output: str, smooth: str) -> str:
+    """Two maps ``[N, 2, H, W]``: how pale a nucleus would be, and how dark."""
+    dark = sketch.raised("dark", smooth, DARK, SLOPE)
+    pale = sketch.add("pale", "Sub", sketch.scalar("one", 1.0), dark)
+    return sketch.add(output, "Concat", pale, dark, axis=1)
+
+
 def density_map(sketch: Sketch) -> str:
     """Optical density ``[N, 3, H, W]`` of the uint8 pixels: -ln((I + 1) / 256)."""
     pixels = sketch.add("pixels", "Cast", "image", to=1)

@@ -18,9 +18,11 @@ from wsiproc.card import (
     Card,
     HoverPost,
     InstancesPost,
+    Kind,
     MaskPost,
     NucleusClass,
     PointsPost,
+    Post,
 )
 from wsiproc.testing import _onnx
 from wsiproc.testing._sketch import (
@@ -28,19 +30,18 @@ from wsiproc.testing._sketch import (
     HAEMATOXYLIN,
     LEVEL,
     SLOPE,
-    SMOOTH_UM,
     STEP,
     Sketch,
     bell_filter,
     centre_map,
     density_map,
-    disc_filter,
     first_peaks,
-    likeness_map,
     margin_px,
     oval_mask,
+    pale_and_dark,
     row_filter,
     slope_filter,
+    smooth_map,
 )
 
 NUCLEUS = (NucleusClass(name="nucleus", color=(0, 120, 255)),)
@@ -56,6 +57,7 @@ _HOVER_UM, _HOVER_GAIN = 1.0, 5.0
 """Blur whose slopes stand for distances to the centre, and how steep these are made."""
 _BOX_UM = 13.0
 """Edge of the boxes of `instances_model`, before the window's mean makes them larger."""
+_LARGEST_UM = 20.0
 _WINDOWS = (256, 512)
 _CHOSEN_ON = "drawn slides"
 
@@ -82,43 +84,25 @@ def haematoxylin_model(
         `stain`.
     """
     sketch = Sketch()
-    likeness = likeness_map(sketch, stain)
-    outputs = ["prob"]
-    channels = {"prob": 1, "centre": 1, "class": 2}
-    smooth = sketch.filtered("smooth", likeness, disc_filter(SMOOTH_UM / mpp))
+    channels = {"prob": 1}
+    smooth = smooth_map(sketch, mpp, stain=stain)
     sketch.raised("prob", smooth, LEVEL, SLOPE)
     if centre:
         centre_map(sketch, "centre", "prob", mpp)
-        outputs.append("centre")
+        channels["centre"] = 1
     if classes:
-        dark = sketch.raised("dark", smooth, DARK, SLOPE)
-        one = sketch.scalar("one", 1.0)
-        pale = sketch.add("pale", "Sub", one, dark)
-        sketch.add("class", "Concat", pale, dark, axis=1)
-        outputs.append("class")
-    card = Card(
-        name=name,
-        method="drawn",
-        kind="mask",
-        mpp=mpp,
-        step=STEP,
-        windows=tuple(windows),
-        margin=margin_px(mpp),
-        largest_nucleus_um=20.0,
-        classes=TWO_CLASSES if classes else NUCLEUS,
-        post=MaskPost(
-            threshold=0.5,
-            seed_threshold=0.5,
-            seed_radius_um=2.0,
-            levels=_LEVELS if centre else (),
-            min_area_um2=6.0,
-            chosen_on=_CHOSEN_ON,
-        ),
-        local=True,
-        stain_target=STAIN_TARGET if stain else None,
-        licence="Apache-2.0",
+        pale_and_dark(sketch, "class", smooth)
+        channels["class"] = 2
+    post = MaskPost(
+        threshold=0.5,
+        seed_threshold=0.5,
+        seed_radius_um=2.0,
+        levels=_LEVELS if centre else (),
+        min_area_um2=6.0,
+        chosen_on=_CHOSEN_ON,
     )
-    return _finished(sketch, card, {output: channels[output] for output in outputs}, stain)
+    card = _card(name, "mask", post, mpp=mpp, windows=windows, classes=classes, stain=stain)
+    return _finished(sketch, card, channels, stain)
 
 
 def points_model(
@@ -130,31 +114,15 @@ def points_model(
 ) -> bytes:
     """A model of kind ``points``: `prob`, one channel a class."""
     sketch = Sketch()
-    likeness = likeness_map(sketch, stain=False)
-    smooth = sketch.filtered("smooth", likeness, disc_filter(SMOOTH_UM / mpp))
+    smooth = smooth_map(sketch, mpp)
     inside = sketch.raised("inside", smooth, LEVEL, SLOPE)
     if classes:
         peak = centre_map(sketch, "peak", inside, mpp)
-        dark = sketch.raised("dark", smooth, DARK, SLOPE)
-        pale = sketch.add("pale", "Sub", sketch.scalar("one", 1.0), dark)
-        both = sketch.add("both", "Concat", pale, dark, axis=1)
-        sketch.add("prob", "Mul", both, peak)
+        sketch.add("prob", "Mul", pale_and_dark(sketch, "both", smooth), peak)
     else:
         centre_map(sketch, "prob", inside, mpp)
-    card = Card(
-        name=name,
-        method="drawn",
-        kind="points",
-        mpp=mpp,
-        step=STEP,
-        windows=tuple(windows),
-        margin=margin_px(mpp),
-        largest_nucleus_um=20.0,
-        classes=TWO_CLASSES if classes else NUCLEUS,
-        post=PointsPost(threshold=0.3 if classes else 0.5, radius_um=2.5, chosen_on=_CHOSEN_ON),
-        local=True,
-        licence="Apache-2.0",
-    )
+    post = PointsPost(threshold=0.3 if classes else 0.5, radius_um=2.5, chosen_on=_CHOSEN_ON)
+    card = _card(name, "points", post, mpp=mpp, windows=windows, classes=classes)
     return _finished(sketch, card, {"prob": 2 if classes else 1}, stain=False)
 
 
@@ -171,9 +139,7 @@ def hover_model(
     edge through a nucleus, and fall from one to the next.
     """
     sketch = Sketch()
-    smooth = sketch.filtered(
-        "smooth", likeness_map(sketch, stain=False), disc_filter(SMOOTH_UM / mpp)
-    )
+    smooth = smooth_map(sketch, mpp)
     sketch.raised("np", smooth, LEVEL, SLOPE)
     slopes = []
     for axis in "xy":
@@ -189,24 +155,10 @@ def hover_model(
     sketch.add("hv", "Concat", *slopes, axis=1)
     channels = {"np": 1, "hv": 2}
     if classes:
-        dark = sketch.raised("dark", smooth, DARK, SLOPE)
-        pale = sketch.add("pale", "Sub", sketch.scalar("one", 1.0), dark)
-        sketch.add("tp", "Concat", pale, dark, axis=1)
+        pale_and_dark(sketch, "tp", smooth)
         channels["tp"] = 2
-    card = Card(
-        name=name,
-        method="drawn",
-        kind="hover",
-        mpp=mpp,
-        step=STEP,
-        windows=tuple(windows),
-        margin=margin_px(mpp),
-        largest_nucleus_um=20.0,
-        classes=TWO_CLASSES if classes else NUCLEUS,
-        post=HoverPost(min_area_um2=6.0, chosen_on=_CHOSEN_ON),
-        local=True,
-        licence="Apache-2.0",
-    )
+    post = HoverPost(min_area_um2=6.0, chosen_on=_CHOSEN_ON)
+    card = _card(name, "hover", post, mpp=mpp, windows=windows, classes=classes)
     return _finished(sketch, card, channels, stain=False)
 
 
@@ -224,9 +176,7 @@ def instances_model(
     score 0, as real exports have it.
     """
     sketch = Sketch()
-    smooth = sketch.filtered(
-        "smooth", likeness_map(sketch, stain=False), disc_filter(SMOOTH_UM / mpp)
-    )
+    smooth = smooth_map(sketch, mpp)
     inside = sketch.raised("inside", smooth, LEVEL, SLOPE)
     centre = centre_map(sketch, "centre", inside, mpp)
     peak = first_peaks(sketch, centre, round(2.0 / mpp))
@@ -285,20 +235,9 @@ def instances_model(
         sketch.add("labels", "Cast", is_dark, to=7)
     else:
         sketch.add("labels", "Mul", "tile", sketch.weight("nought", np.zeros(1, np.int64)))
-    card = Card(
-        name=name,
-        method="drawn",
-        kind="instances",
-        mpp=mpp,
-        step=STEP,
-        windows=tuple(windows),
-        margin=-(-math.ceil(20.0 / mpp) // STEP) * STEP,
-        largest_nucleus_um=20.0,
-        classes=TWO_CLASSES if classes else NUCLEUS,
-        post=InstancesPost(score_threshold=0.35, min_area_um2=6.0, chosen_on=_CHOSEN_ON),
-        local=False,
-        licence="Apache-2.0",
-    )
+    post = InstancesPost(score_threshold=0.35, min_area_um2=6.0, chosen_on=_CHOSEN_ON)
+    margin = -(-math.ceil(_LARGEST_UM / mpp) // STEP) * STEP
+    card = _card(name, "instances", post, mpp=mpp, windows=windows, classes=classes, margin=margin)
     return _onnx.model(
         nodes=sketch.nodes,
         weights=sketch.weights,
@@ -323,21 +262,38 @@ def one_layer_model(*, mpp: float = 0.5, window: int = 1024, name: str = "one-la
     density = density_map(sketch)
     likeness = sketch.filtered("likeness", density, row_filter(HAEMATOXYLIN))
     sketch.raised("prob", likeness, LEVEL, SLOPE)
-    card = Card(
+    post = MaskPost(threshold=0.5, min_area_um2=6.0, chosen_on=_CHOSEN_ON)
+    card = _card(name, "mask", post, mpp=mpp, windows=(window,), margin=STEP)
+    return _finished(sketch, card, {"prob": 1}, stain=False)
+
+
+def _card(
+    name: str,
+    kind: Kind,
+    post: Post,
+    *,
+    mpp: float,
+    windows: Sequence[int],
+    classes: bool = False,
+    stain: bool = False,
+    margin: int | None = None,
+) -> Card:
+    """`margin` is that of the drawn maps if None."""
+    return Card(
         name=name,
         method="drawn",
-        kind="mask",
+        kind=kind,
         mpp=mpp,
         step=STEP,
-        windows=(window,),
-        margin=STEP,
-        largest_nucleus_um=20.0,
-        classes=NUCLEUS,
-        post=MaskPost(threshold=0.5, min_area_um2=6.0, chosen_on=_CHOSEN_ON),
-        local=True,
+        windows=tuple(windows),
+        margin=margin_px(mpp) if margin is None else margin,
+        largest_nucleus_um=_LARGEST_UM,
+        classes=TWO_CLASSES if classes else NUCLEUS,
+        post=post,
+        local=kind != "instances",
+        stain_target=STAIN_TARGET if stain else None,
         licence="Apache-2.0",
     )
-    return _finished(sketch, card, {"prob": 1}, stain=False)
 
 
 def _finished(sketch: Sketch, card: Card, channels: dict[str, int], stain: bool) -> bytes:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import onnx
@@ -30,6 +30,7 @@ OPSET = 20
 TOLERANCE = 1e-3
 """Largest difference between torch and ONNX Runtime that passes, in a map of 0 to 1."""
 
+T = TypeVar("T")
 Activation = Literal["sigmoid", "softmax", "none"]
 
 _STAIN = ((1.05, 0.04, -0.03), (-0.05, 0.9, 0.02), (0.06, -0.04, 1.1))
@@ -150,15 +151,35 @@ def export(deployed: Deployed, card: Card, path: Path, pixels: NDArray[np.uint8]
     """
     deployed = deployed.cpu().eval()
     data = with_card(to_onnx(deployed, card), card)
+    difference, shift = written(path, data, lambda model: prove(deployed, model, pixels))
+    return Exported(path, hashlib.sha256(data).hexdigest(), difference, shift)
+
+
+def written(path: Path, data: bytes, prove: Callable[[Model], T]) -> T:
+    """Write a carded file to `path` if `prove` has nothing against it; and what that says.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written.
+    """
     temporary = path.with_name(path.name + ".unproven")
     checkpoint.write_atomically(temporary, data)
     try:
-        model = load_model(str(temporary))
-        difference, shift = prove(deployed, model, pixels)
+        said = prove(load_model(str(temporary)))
     finally:
         temporary.unlink(missing_ok=True)
     checkpoint.write_atomically(path, data)
-    return Exported(path, hashlib.sha256(data).hexdigest(), difference, shift)
+    return said
+
+
+def batches_of(real: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+    """What a file is proven with, by what it is called: batches of a square window of tissue."""
+    return {
+        "a window of tissue": np.ascontiguousarray(real[None]),
+        "a batch of three": np.stack([real, real[::-1], real[:, ::-1]]),
+        "a blank window": np.full((1, *real.shape), 255, np.uint8),
+    }
 
 
 def to_onnx(deployed: Deployed, card: Card) -> onnx.ModelProto:
@@ -207,22 +228,17 @@ def prove(
     window = min(model.card.windows)
     tissue = covering(pixels, window + 4 * model.card.step)
     real = tissue[:window, :window]
-    batches = {
-        "a window of tissue": real[None],
-        "a batch of three": np.stack([real, real[::-1], real[:, ::-1]]),
-        "a blank window": np.full((1, window, window, 3), 255, np.uint8),
-    }
     stain = torch.tensor(_STAIN) if deployed.stain else None
     worst = 0.0
-    for name, batch in batches.items():
+    for name, batch in batches_of(real).items():
         session = open_session(model, device="cpu", window=window, batch=len(batch))
         try:
             matrix = stain.numpy() if stain is not None else None
-            maps = session.run(np.ascontiguousarray(batch), matrix)
+            maps = session.run(batch, matrix)
         finally:
             session.close()
         with torch.inference_mode():
-            wanted = deployed(torch.from_numpy(np.ascontiguousarray(batch)), stain)
+            wanted = deployed(torch.from_numpy(batch), stain)
         for head, tensor in zip(deployed.heads, wanted, strict=True):
             apart = float(np.abs(maps[head] - tensor.numpy()).max())
             if not apart <= TOLERANCE:

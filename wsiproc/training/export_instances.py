@@ -20,9 +20,15 @@ from torch import Tensor
 
 from wsiproc.card import Card, InstancesPost
 from wsiproc.errors import ModelError
-from wsiproc.model import Model, load_model, open_session
-from wsiproc.training import checkpoint
-from wsiproc.training.export import Exported, covering, forget_origin, with_card
+from wsiproc.model import Model, open_session
+from wsiproc.training.export import (
+    Exported,
+    batches_of,
+    covering,
+    forget_origin,
+    with_card,
+    written,
+)
 from wsiproc.training.mask_rcnn_windows import OUTPUTS, WindowDetector
 from wsiproc.training.nets import as_input
 
@@ -63,13 +69,7 @@ def export_instances(
     """
     detector = detector.cpu().eval()
     data = with_card(to_onnx(detector), card)
-    temporary = path.with_name(path.name + ".unproven")
-    checkpoint.write_atomically(temporary, data)
-    try:
-        difference = prove(detector, load_model(str(temporary)), pixels)
-    finally:
-        temporary.unlink(missing_ok=True)
-    checkpoint.write_atomically(path, data)
+    difference = written(path, data, lambda model: prove(detector, model, pixels))
     return Exported(path, hashlib.sha256(data).hexdigest(), difference, None)
 
 
@@ -106,14 +106,8 @@ def prove(detector: WindowDetector, model: Model, pixels: NDArray[np.uint8]) -> 
     window, post = detector.edge, model.card.post
     assert isinstance(post, InstancesPost)
     real = covering(pixels, window)[:window, :window]
-    batches = {
-        "a window of tissue": real[None],
-        "a batch of three": np.stack([real, real[::-1], real[:, ::-1]]),
-        "a blank window": np.full((1, window, window, 3), 255, np.uint8),
-    }
     worst = 0.0
-    for name, batch in batches.items():
-        images = np.ascontiguousarray(batch)
+    for name, images in batches_of(real).items():
         session = open_session(model, device="cpu", window=window, batch=len(images))
         try:
             said = session.run(images)

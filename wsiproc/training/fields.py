@@ -9,12 +9,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiproc.datasets import Dataset, Sample, read_dataset, wholly_annotated
+from wsiproc.datasets import Dataset, Sample, wholly_annotated
 from wsiproc.errors import ConfigError
 from wsiproc.evaluate import box_centres
-from wsiproc.methods import TrainingInputs, TrainingNote
+from wsiproc.methods import TrainingInputs
 from wsiproc.training.labels import resample_pixels, resampled_size
-from wsiproc.training.sets import assumed_mpp
+from wsiproc.training.sets import assumed_mpp, labelled_first, names_of, note_assumed
 
 T = TypeVar("T")
 
@@ -80,8 +80,7 @@ class Fields:
     @property
     def chosen_on(self) -> str:
         """Names of what `check` is from, for the card."""
-        names = [d.name for d in self.sets if "val" in self.seen.get(d.name, ())]
-        return f"{'+'.join(names)} val"
+        return f"{names_of(self.sets, [field.sample for field in self.check])} val"
 
 
 def look(inputs: TrainingInputs, *, to_mpp: float, unscaled_mpp: float = 0.5) -> Fields:
@@ -102,13 +101,9 @@ def look(inputs: TrainingInputs, *, to_mpp: float, unscaled_mpp: float = 0.5) ->
     ConfigError
         If a set of ``--data`` has no labels, or there is nothing to learn from or to choose by.
     """
-    given = [(read_dataset(folder), True) for folder in inputs.data]
-    names = {dataset.name for dataset, _ in given}
-    others = [read_dataset(folder) for folder in inputs.unlabelled]
-    given += [(dataset, False) for dataset in others if dataset.name not in names]
+    given = labelled_first(inputs)
     assumed = _assumed([dataset for dataset, _ in given], unscaled_mpp)
-    for name, mpp in assumed.items():
-        inputs.listener(TrainingNote("data", f"{name} has no mpp: {mpp:.3f} assumed"))
+    note_assumed(assumed, inputs)
     train: list[Field] = []
     unlabelled: list[Field] = []
     check: list[Field] = []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,70 +12,43 @@ from torch.nn import functional
 
 from wsiproc.errors import ConfigError, MissingExtraError
 from wsiproc.training.export import Head
-from wsiproc.training.nets import Residual, aligned_margin
+from wsiproc.training.nets import ResidualEncoder, enlarged, enlarging
 
 HEADS: Mapping[str, Head] = {"np": Head((0, 1), "sigmoid"), "hv": Head((1, 3), "none")}
 """What the three channels of these networks become in the graph."""
 
 
-class HoverUNet(nn.Module):
+class HoverUNet(ResidualEncoder):
     """One encoder and two decoders: the one says what is nucleus, the other where in it.
 
     A `ResidualUNet` of which the half that enlarges is there twice, as HoVer-Net's is.
 
     Parameters
     ----------
-    width
-        Channels at full resolution; doubled at each pooling.
-    poolings
-        How often resolution is halved: edges of images must be multiples of 2 ** poolings.
+    width, poolings
+        See `ResidualEncoder`.
     """
 
     def __init__(self, width: int, poolings: int) -> None:
-        super().__init__()
-        widths = [width * 2**level for level in range(poolings + 1)]
-        self.stem = nn.Conv2d(3, width, 3, padding=1)
-        self.down = nn.ModuleList(Residual(w) for w in widths)
-        self.widen = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(widths))
-        self.decoders = nn.ModuleList(_Decoder(widths, channels) for channels in (1, 2))
-        self.poolings = poolings
-
-    @property
-    def step(self) -> int:
-        """What edges and origins of windows must be multiples of, in px."""
-        return 1 << self.poolings
-
-    @property
-    def margin(self) -> int:
-        """See `aligned_margin`: both decoders look as far as one."""
-        return aligned_margin(self.poolings)
+        super().__init__(width, poolings)
+        self.decoders = nn.ModuleList(_Decoder(self.widths, channels) for channels in (1, 2))
 
     def forward(self, x: Tensor) -> Tensor:
         """``[n, 3, h, w]`` -> ``[n, 3, h, w]``: the logit of nuclei, the maps of x and of y."""
-        x = functional.relu(self.stem(x))
-        skips: list[Tensor] = []
-        for block, widen in zip(self.down[:-1], self.widen, strict=True):
-            x = block(x)
-            skips.append(x)
-            x = widen(functional.max_pool2d(x, 2))
-        x = self.down[-1](x)
-        return torch.cat([decoder(x, skips) for decoder in self.decoders], 1)
+        levels = self.encoded(x)
+        return torch.cat([decoder(levels) for decoder in self.decoders], 1)
 
 
 class _Decoder(nn.Module):
     """From the coarsest features back to full resolution."""
 
-    def __init__(self, widths: list[int], outputs: int) -> None:
+    def __init__(self, widths: Sequence[int], outputs: int) -> None:
         super().__init__()
-        self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(Residual(w) for w in widths[:-1])
+        self.narrow, self.up = enlarging(widths)
         self.head = nn.Conv2d(widths[0], outputs, 1)
 
-    def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
-        for level in reversed(range(len(skips))):
-            x = functional.interpolate(self.narrow[level](x), scale_factor=2.0, mode="nearest")
-            x = self.up[level](x + skips[level])
-        out: Tensor = self.head(x)
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        out: Tensor = self.head(enlarged(levels, self.narrow, self.up))
         return out
 
 

@@ -125,7 +125,7 @@ def resample_raster(raster: Raster, height: int, width: int) -> Raster:
 def resample_labels(instances: NDArray[np.int32], height: int, width: int) -> NDArray[np.int32]:
     """``[h, w]`` label map at ``[height, width]``: what lies at the middle of each new pixel."""
     rows, columns = (
-        np.minimum(((np.arange(new) + 0.5) * (size / new)).astype(np.int64), size - 1)
+        np.floor((np.arange(new) + 0.5) * size / new).astype(np.int64)
         for size, new in zip(instances.shape, (height, width), strict=True)
     )
     return instances[np.ix_(rows, columns)]

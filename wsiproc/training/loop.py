@@ -20,12 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wsiproc.methods import (
-    TrainingChecked,
-    TrainingEvent,
-    TrainingResumed,
-    TrainingStep,
-)
+from wsiproc.methods import TrainingChecked, TrainingEvent, TrainingResumed, TrainingStep
 from wsiproc.training import checkpoint
 from wsiproc.training.descent import autocast, descend, device, groups
 from wsiproc.training.settings import Schedule, rate
@@ -135,8 +130,9 @@ def fit(
         If the loss is no longer finite.
     """
     net = net.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(groups(net, schedule.weight_decay), betas=betas)
     return drive(
-        _Alone(net, stage, schedule, betas, rate_of),
+        Alone(net, stage, schedule, optimiser, rate_of),
         stage,
         schedule,
         folder=folder,
@@ -194,34 +190,47 @@ def drive(
     return Fitted(average.cpu().eval(), state.best_step, tuple(state.history))
 
 
-class _Alone:
-    """One network, one loss: the learner of `fit`."""
+class Alone:
+    """One network, one loss, one optimiser: the learner of `fit`.
+
+    Parameters
+    ----------
+    net, stage, schedule
+        As `fit` has them.
+    optimiser
+        Of `net`; a group of its parameters may say how much ``faster`` than the rate it goes.
+    rate_of
+        The rate of a step.
+    """
 
     def __init__(
         self,
         net: nn.Module,
         stage: Stage,
         schedule: Schedule,
-        betas: tuple[float, float],
+        optimiser: torch.optim.Optimizer,
         rate_of: Callable[[int, Schedule], float],
     ) -> None:
-        self.net, self.stage, self.schedule, self.rate_of = net, stage, schedule, rate_of
-        self.optimiser = torch.optim.AdamW(groups(net, schedule.weight_decay), betas=betas)
+        self.net, self.stage, self.schedule = net, stage, schedule
+        self.optimiser, self.rate_of = optimiser, rate_of
 
     def learn(
         self, batch: Mapping[str, Tensor], average: nn.Module, step: int
     ) -> Mapping[str, float]:
+        """See `Learner`."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate_of(step, self.schedule)
+            group["lr"] = self.rate_of(step, self.schedule) * group.get("faster", 1.0)
         with autocast():
             loss = self.stage.loss(self.net, batch)
         descend(loss, [(self.optimiser, self.net)], self.schedule.clip)
         return {"loss": float(loss.detach())}
 
     def state(self) -> dict[str, Any]:
+        """See `Learner`."""
         return {"optimiser": self.optimiser.state_dict()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Learner`."""
         self.optimiser.load_state_dict(state["optimiser"])
 
 

@@ -56,6 +56,23 @@ class MaskRCNNSettings(MethodConfig):
         first, count = (2, len(self.widths)) if self.backbone == "small" else (4, 4)
         return tuple(first << level for level in range(max(count, len(self.anchors_um))))
 
+    def margin_px(self, largest_um: float, mpp: float) -> int:
+        """The largest nucleus in whole steps of the lattice of windows."""
+        step = self.strides[-1]
+        return step * -int(-largest_um / mpp // step)
+
+    def check_edge(self, name: str, edge: int) -> None:
+        """Hold a setting `name`, an edge in px, to whole cells of the coarsest level.
+
+        Raises
+        ------
+        ValueError
+            If it is none of whole cells.
+        """
+        coarsest = self.strides[-1]
+        if edge % coarsest:
+            raise ValueError(f"{name} {edge} is no multiple of the coarsest level, {coarsest}")
+
     @model_validator(mode="after")
     def _levels_have_anchors(self) -> Self:
         levels = len(self.widths) if self.backbone == "small" else 4
@@ -64,3 +81,30 @@ class MaskRCNNSettings(MethodConfig):
                 f"{levels} levels need as many anchors_um, or one more; not {len(self.anchors_um)}"
             )
         return self
+
+
+LARGE = MaskRCNNSettings(
+    backbone="resnet50",
+    channels=256,
+    anchors_um=(2.0, 4.0, 8.0, 16.0, 32.0),
+    box_features=1024,
+    mask_convolutions=4,
+    mask_channels=256,
+    regions_sampled=512,
+    candidates=2000,
+    proposals=1000,
+)
+"""The published network, with anchors for nuclei: 8, 16, 32, 64 and 128 px at .25 µm per px."""
+
+TINY = MaskRCNNSettings(
+    widths=(16, 24, 32),
+    channels=16,
+    anchors_um=(5.0, 10.0, 20.0),
+    box_features=48,
+    mask_convolutions=1,
+    mask_channels=16,
+    regions_sampled=64,
+    candidates=300,
+    proposals=200,
+)
+"""Large enough for drawn nuclei, and learnt within a minute."""

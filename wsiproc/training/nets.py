@@ -6,7 +6,7 @@ image (group, layer or instance normalisation) would let a pixel depend on its w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -34,8 +34,8 @@ class Residual(nn.Module):
         return functional.relu(x + self.second_norm(self.second(y)))
 
 
-class ResidualUNet(nn.Module):
-    """A U-Net of residual blocks; skips are added, not stacked, which halves the widest layers.
+class ResidualEncoder(nn.Module):
+    """The half of a `ResidualUNet` that makes images smaller.
 
     Parameters
     ----------
@@ -43,19 +43,14 @@ class ResidualUNet(nn.Module):
         Channels at full resolution; doubled at each pooling.
     poolings
         How often resolution is halved: edges of images must be multiples of 2 ** poolings.
-    outputs
-        Channels of the result (logits).
     """
 
-    def __init__(self, width: int, poolings: int, outputs: int) -> None:
+    def __init__(self, width: int, poolings: int) -> None:
         super().__init__()
-        widths = [width * 2**level for level in range(poolings + 1)]
+        widths = self.widths = [width * 2**level for level in range(poolings + 1)]
         self.stem = nn.Conv2d(3, width, 3, padding=1)
         self.down = nn.ModuleList(Residual(w) for w in widths)
         self.widen = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(widths))
-        self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(Residual(w) for w in widths[:-1])
-        self.head = nn.Conv2d(width, outputs, 1)
         self.poolings = poolings
 
     @property
@@ -68,20 +63,54 @@ class ResidualUNet(nn.Module):
         """See `aligned_margin`."""
         return aligned_margin(self.poolings)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[n, 3, h, w]`` -> ``[n, outputs, h, w]`` logits."""
+    def encoded(self, x: Tensor) -> list[Tensor]:
+        """``[n, 3, h, w]`` -> the features of each level, finest first."""
         x = functional.relu(self.stem(x))
-        skips: list[Tensor] = []
+        levels: list[Tensor] = []
         for block, widen in zip(self.down[:-1], self.widen, strict=True):
             x = block(x)
-            skips.append(x)
+            levels.append(x)
             x = widen(functional.max_pool2d(x, 2))
-        x = self.down[-1](x)
-        for level in reversed(range(self.poolings)):
-            x = functional.interpolate(self.narrow[level](x), scale_factor=2.0, mode="nearest")
-            x = self.up[level](x + skips[level])
-        logits: Tensor = self.head(x)
+        return [*levels, self.down[-1](x)]
+
+
+class ResidualUNet(ResidualEncoder):
+    """A U-Net of residual blocks; skips are added, not stacked, which halves the widest layers.
+
+    Parameters
+    ----------
+    width, poolings
+        See `ResidualEncoder`.
+    outputs
+        Channels of the result (logits).
+    """
+
+    def __init__(self, width: int, poolings: int, outputs: int) -> None:
+        super().__init__(width, poolings)
+        self.narrow, self.up = enlarging(self.widths)
+        self.head = nn.Conv2d(width, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[n, 3, h, w]`` -> ``[n, outputs, h, w]`` logits."""
+        logits: Tensor = self.head(enlarged(self.encoded(x), self.narrow, self.up))
         return logits
+
+
+def enlarging(widths: Sequence[int]) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """The layers of `enlarged`, for levels with so many channels, finest first."""
+    return (
+        nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths)),
+        nn.ModuleList(Residual(w) for w in widths[:-1]),
+    )
+
+
+def enlarged(levels: Sequence[Tensor], narrow: nn.ModuleList, up: nn.ModuleList) -> Tensor:
+    """From the coarsest level back to full resolution, each level added on the way."""
+    x = levels[-1]
+    for level in reversed(range(len(narrow))):
+        x = functional.interpolate(narrow[level](x), scale_factor=2.0, mode="nearest")
+        x = up[level](x + levels[level])
+    return x
 
 
 def aligned_margin(poolings: int, after: int = 0) -> int:

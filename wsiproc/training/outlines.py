@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from wsiproc.datasets import Dataset, Sample, read_dataset
 from wsiproc.errors import ConfigError
-from wsiproc.methods import TrainingInputs, TrainingNote
-from wsiproc.training.labels import resample_pixels, resampled_size
-from wsiproc.training.sets import assumed_mpp
+from wsiproc.methods import TrainingInputs
+from wsiproc.training.labels import resample_labels, resample_pixels, resampled_size
+from wsiproc.training.sets import assumed_mpp, names_of, note_assumed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,9 +65,8 @@ class Outlines:
     @property
     def chosen_on(self) -> str:
         """Names of what `check` is from, for the card."""
-        there = {id(image.sample) for image in self.check}
-        names = [d.name for d in self.sets if any(id(s) in there for s in d.samples)]
-        return f"{'+'.join(names)} val" if names else "nothing"
+        names = names_of(self.sets, [image.sample for image in self.check])
+        return f"{names} val" if names else "nothing"
 
 
 def read_outlines(inputs: TrainingInputs, *, to_mpp: float) -> Outlines:
@@ -83,8 +82,7 @@ def read_outlines(inputs: TrainingInputs, *, to_mpp: float) -> Outlines:
         if dataset.label_kind != "instances":
             raise ConfigError(f"instances are needed; {dataset.name} has {dataset.label_kind}")
     assumed = assumed_mpp(sets)
-    for name, mpp in assumed.items():
-        inputs.listener(TrainingNote("data", f"{name} has no mpp: {mpp:.3f} assumed"))
+    note_assumed(assumed, inputs)
     train: list[Outlined] = []
     check: list[Outlined] = []
     for dataset in sets:
@@ -102,9 +100,5 @@ def read_outlined(sample: Sample, mpp: float, to_mpp: float) -> Outlined:
     """One image of `mpp` at `to_mpp`; a pixel belongs to the nucleus that its centre lies in."""
     whole, drawn = sample.pixels(), sample.instances()
     height, width = (resampled_size(n, mpp, to_mpp) for n in whole.shape[:2])
-    rows, columns = (
-        np.floor((np.arange(new) + 0.5) * old / new).astype(np.int64)
-        for old, new in zip(drawn.shape, (height, width), strict=True)
-    )
-    labels = np.ascontiguousarray(drawn[rows[:, None], columns])
-    return Outlined(sample, mpp, resample_pixels(whole, height, width), labels, sample.complete)
+    pixels, labels = resample_pixels(whole, height, width), resample_labels(drawn, height, width)
+    return Outlined(sample, mpp, pixels, labels, sample.complete)

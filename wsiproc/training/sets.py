@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,9 +42,7 @@ class Data:
     @property
     def chosen_on(self) -> str:
         """Names of what `check` is from, for the card."""
-        there = {id(sample) for sample, _ in self.check}
-        names = [d.name for d in self.sets if any(id(s) in there for s in d.samples)]
-        return f"{'+'.join(names)} val"
+        return f"{names_of(self.sets, [sample for sample, _ in self.check])} val"
 
 
 def load(
@@ -80,8 +78,7 @@ def load(
             raise ConfigError(f"{kind} are needed; {dataset.name} has {dataset.label_kind}")
         wholly_annotated(dataset, "this method")
     assumed = assumed_mpp(sets)
-    for name, mpp in assumed.items():
-        inputs.listener(TrainingNote("data", f"{name} has no mpp: {mpp:.3f} assumed"))
+    note_assumed(assumed, inputs)
 
     def pyramid(sample: Sample, mpp: float, at: Sequence[float]) -> Pyramid:
         return make_pyramid(
@@ -120,6 +117,26 @@ def assumed_mpp(sets: Sequence[Dataset]) -> dict[str, float]:
     if not widths:
         raise ConfigError("none of the data sets says its mpp; put it into a dataset.toml")
     return {d.name: round(float(np.mean(widths)) / median_width(d), 3) for d in silent}
+
+
+def note_assumed(assumed: Mapping[str, float], inputs: TrainingInputs) -> None:
+    """Tell who watches the training which mpp were assumed."""
+    for name, mpp in assumed.items():
+        inputs.listener(TrainingNote("data", f"{name} has no mpp: {mpp:.3f} assumed"))
+
+
+def names_of(sets: Sequence[Dataset], samples: Iterable[Sample]) -> str:
+    """Names of the sets that any of these very samples is of."""
+    there = {id(sample) for sample in samples}
+    return "+".join(d.name for d in sets if any(id(s) in there for s in d.samples))
+
+
+def labelled_first(inputs: TrainingInputs) -> list[tuple[Dataset, bool]]:
+    """The sets of ``--data`` (True), then those of ``--unlabelled`` that are not among them."""
+    given = [(read_dataset(folder), True) for folder in inputs.data]
+    names = {dataset.name for dataset, _ in given}
+    others = [read_dataset(folder) for folder in inputs.unlabelled]
+    return given + [(dataset, False) for dataset in others if dataset.name not in names]
 
 
 def median_width(dataset: Dataset) -> float:

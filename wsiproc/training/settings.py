@@ -82,6 +82,9 @@ UNCHANGED = Augmentation(
 )
 """Images as they are."""
 
+RIGHT_ANGLES = FieldAugmentation(**UNCHANGED.model_dump(), turned=0)
+"""Images with points or outlines as they are, but for right angles and mirror images."""
+
 
 def rate(step: int, schedule: Schedule) -> float:
     """Learning rate of `step`: up in a line, down in half a cosine (Smith 2018, one cycle)."""

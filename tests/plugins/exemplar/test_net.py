@@ -15,7 +15,7 @@ from wsiproc.training.nets import as_input, parameters  # noqa: E402
 from wsiproc_exemplar.attention import DecomposedAttention  # noqa: E402
 from wsiproc_exemplar.config import PRESETS, ExemplarConfig  # noqa: E402
 from wsiproc_exemplar.net import ExemplarNet  # noqa: E402
-from wsiproc_exemplar.stage import Steep, rate, stage  # noqa: E402
+from wsiproc_exemplar.stage import rate, steep  # noqa: E402
 
 SMOKE = PRESETS["smoke"]
 SEEN = (40.0, 40.0, 60.0, 60.0)
@@ -205,9 +205,7 @@ def test_the_papers_rate_rises_from_a_third_and_biases_go_twice_as_fast() -> Non
     assert rate(250, schedule) == pytest.approx(schedule.lr * 2 / 3)
     assert rate(500, schedule) == rate(999, schedule) == pytest.approx(schedule.lr)
     net = network()
-    learner = Steep(net, None, schedule)  # type: ignore[arg-type]
-    weights, biases = learner.optimiser.param_groups
+    weights, biases = steep(net, schedule).param_groups
     assert (weights["faster"], biases["faster"]) == (1, 2)
     assert biases["weight_decay"] == 0
     assert len(weights["params"]) + len(biases["params"]) == len(list(net.parameters()))
-    assert callable(stage)

@@ -13,7 +13,6 @@ from wsiproc_label_efficient.masks import (
     Stock,
     draw_mask,
     draw_masks,
-    resample_labels,
     stock,
     turned,
 )
@@ -103,9 +102,3 @@ def test_masks_follow_the_seed_and_differ() -> None:
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(first[0], first[1])
-
-
-def test_resampled_labels_are_those_under_the_new_pixels_centres() -> None:
-    labels = np.arange(64, dtype=np.int32).reshape(8, 8)
-    np.testing.assert_array_equal(resample_labels(labels, 0.25, 0.5), labels[1::2, 1::2])
-    np.testing.assert_array_equal(resample_labels(labels, 0.5, 0.25)[::2, ::2], labels)

@@ -17,7 +17,7 @@ from wsiproc.slide._drawn import draw_image
 from wsiproc.slide._drawn_dataset import drawn_dataset
 from wsiproc.training.fields import Field, read_field
 from wsiproc.training.labels import IGNORE
-from wsiproc.training.settings import FieldAugmentation, Schedule
+from wsiproc.training.settings import RIGHT_ANGLES, Schedule
 from wsiproc_label_efficient.config import LabelEfficientConfig
 from wsiproc_label_efficient.images import (
     UNKNOWN,
@@ -32,21 +32,6 @@ from wsiproc_label_efficient.pseudo import Pool, certain, drawn_patches, pool_of
 from wsiproc_label_efficient.rounds import shortened
 from wsiproc_label_efficient.segmenter_config import RoundsConfig
 from wsiproc_label_efficient.segmenting import Said
-
-PLAIN = FieldAugmentation(
-    scales=(1.0,),
-    stain_gain=0,
-    stain_depth=0,
-    stain_turn=0,
-    stain_shift=0,
-    light=0,
-    blur_px=0,
-    noise=0,
-    jpeg=False,
-    beyond=0,
-    litter=0,
-    turned=0,
-)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +141,7 @@ def _filled(value: int, size: int = 24) -> Image:
 def test_each_group_has_its_share_of_the_crops() -> None:
     learnt = mixed([_filled(1)], [_filled(2)], [_filled(3)], synthetic_share=0.25, pseudo_share=0.5)
     rng = np.random.default_rng(0)
-    cuts = draw_cuts(learnt, rng, count=600, size=4, augmentation=PLAIN)
+    cuts = draw_cuts(learnt, rng, count=600, size=4, augmentation=RIGHT_ANGLES)
     count = np.bincount([cut.instances[0, 0] for cut in cuts], minlength=4)[1:] / 600
     np.testing.assert_allclose(count, [0.375, 0.125, 0.5], atol=0.06)
 
@@ -169,10 +154,10 @@ def test_a_group_without_images_leaves_its_share() -> None:
 def test_outside_of_an_image_nothing_is_known_unless_there_is_glass() -> None:
     learnt = mixed([_filled(1, 16)], [], [], synthetic_share=0, pseudo_share=0)
     rng = np.random.default_rng(0)
-    (cut,) = draw_cuts(learnt, rng, count=1, size=32, augmentation=PLAIN)
+    (cut,) = draw_cuts(learnt, rng, count=1, size=32, augmentation=RIGHT_ANGLES)
     assert (cut.instances == 1).sum() == (cut.inside == 1).sum() == 16 * 16
     assert (cut.instances == UNKNOWN).sum() == (cut.inside == IGNORE).sum() == 32 * 32 - 16 * 16
-    glass = PLAIN.model_copy(update={"beyond": 1.0})
+    glass = RIGHT_ANGLES.model_copy(update={"beyond": 1.0})
     (cut,) = draw_cuts(learnt, rng, count=1, size=32, augmentation=glass)
     assert set(np.unique(cut.instances)) == {0, 1}
     assert (cut.pixels[cut.instances == 0] == 255).all()
@@ -183,7 +168,7 @@ def test_labels_and_foreground_lie_where_the_pixels_do(turned: float) -> None:
     _, labels = draw_image(96, 96, seed=2, mpp=0.5)
     painted = np.repeat(((labels > 0) * 200).astype(np.uint8)[..., None], 3, 2)
     learnt = mixed([labelled(painted, labels)], [], [], synthetic_share=0, pseudo_share=0)
-    moved = PLAIN.model_copy(update={"turned": turned})
+    moved = RIGHT_ANGLES.model_copy(update={"turned": turned})
     for cut in draw_cuts(learnt, np.random.default_rng(3), count=8, size=48, augmentation=moved):
         known = cut.instances != UNKNOWN
         bright = cut.pixels[..., 0] > 100
