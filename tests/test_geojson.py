@@ -68,7 +68,13 @@ def test_fewer_points_keep_the_outline_within_its_bound(seed: int, least: float)
     assert overlap >= least
     assert simple.is_valid
     before, after = (len(p.exterior.coords) for p in (polygon, simple))
-    assert after < 0.7 * before
+    assert after < before
+
+
+def test_most_points_of_blobs_can_go() -> None:
+    blobs = [blob(seed) for seed in range(40)]
+    left = sum(len(simplified(each, 4.0, 0.9)[0].exterior.coords) for each in blobs)
+    assert left < 0.6 * sum(len(each.exterior.coords) for each in blobs)
 
 
 def test_an_outline_of_few_points_stays() -> None:
