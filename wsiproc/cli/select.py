@@ -53,7 +53,7 @@ def select(
         int | None, typer.Option("--k", help="Patches: --set select.k=.", show_default="9")
     ] = None,
     mpp: Annotated[
-        float | None, typer.Option(help="µm per px of images that don't say it.")
+        float | None, typer.Option(help="µm per px of images that don't say it.", min=0.05, max=5)
     ] = None,
     by: By = "label_efficient",
     preset: Preset = "default",
