@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -38,13 +39,22 @@ def drawn(path: Path, name: str, shape: tuple[int, int]) -> NDArray[np.int32]:
     Raises
     ------
     ConfigError
-        If the file cannot be read, or holds no outlines.
+        If the file cannot be read, holds no outlines, or one that lies outside of the image.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        # Some editors begin a file with a mark of its byte order.
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"labels of {name} cannot be read: {reason(error)}") from None
-    return geojson.label_map(geojson.outlines_in(text, path.name), shape)
+    outlines = geojson.outlines_in(text, path.name)
+    image = shapely.box(0, 0, shape[1], shape[0])
+    beyond = np.flatnonzero(~shapely.is_empty(outlines) & ~shapely.intersects(outlines, image))
+    if len(beyond):
+        raise ConfigError(
+            f"{path.name}: feature {beyond[0] + 1} lies outside of image {name}, {shape[1]} x "
+            f"{shape[0]} px: outlines are wanted in px of that image"
+        )
+    return geojson.label_map(outlines, shape)
 
 
 def painted(path: Path, name: str, shape: tuple[int, int]) -> NDArray[np.int32]:

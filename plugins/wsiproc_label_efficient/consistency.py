@@ -150,8 +150,10 @@ def _apart(pool: Pool, ranks: list[Numbers], config: SelectConfig) -> tuple[int,
                 free[left[0]] = False
         if len(chosen) == before:
             raise ConfigError(
-                f"only {before} patches of {config.size_um:g} µm fit beside each other: ask for "
-                "fewer (--k), for smaller ones, or give more images"
+                f"beside the {before} patches chosen there is no room for another of "
+                f"{config.size_um:g} µm: ask for fewer (--k), for smaller ones "
+                "(select.size_um), let them overlap (select.most_overlap), or give more images; "
+                "and choose another --out"
             )
     return tuple(chosen)
 
@@ -159,7 +161,10 @@ def _apart(pool: Pool, ranks: list[Numbers], config: SelectConfig) -> tuple[int,
 def _middles(pool: Pool, config: SelectConfig, rng: np.random.Generator) -> tuple[int, ...]:
     images = np.unique(pool.image)
     if len(images) < config.k:
-        raise ConfigError(f"there are {len(images)} images for {config.k} middles: ask for fewer")
+        raise ConfigError(
+            f"{config.k} middles are wanted of {len(images)} images that are large enough: ask for "
+            "fewer (--k), in another --out"
+        )
     chosen = []
     for image in rng.permutation(images)[: config.k]:
         inside = np.flatnonzero(pool.image == image)

@@ -133,7 +133,9 @@ def test_some_overlap_may_be_allowed() -> None:
 @pytest.mark.parametrize("method", ["cps", "random"])
 def test_more_patches_than_there_is_room_for_are_refused(method: str) -> None:
     pool, looked = tissue(5, kinds=1)
-    with pytest.raises(ConfigError, match=r"only \d patches of 64 µm fit beside each other"):
+    with pytest.raises(
+        ConfigError, match=r"beside the \d patches chosen there is no room .*another --out"
+    ):
         choose(pool, SelectConfig(method=method, k=30, k2=1), 0, lambda: looked)
 
 
@@ -142,7 +144,7 @@ def test_middles_lie_in_the_middle_of_different_images() -> None:
     chosen = list(choose(pool, SelectConfig(method="centre", k=4), 0, _never))
     assert len(set(pool.image[chosen])) == 4
     assert set(pool.row[chosen]) == set(pool.column[chosen]) == {4}
-    with pytest.raises(ConfigError, match="5 images for 6 middles"):
+    with pytest.raises(ConfigError, match="6 middles are wanted of 5 images"):
         choose(pool, SelectConfig(method="centre", k=6), 0, _never)
 
 
