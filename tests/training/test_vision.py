@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -159,3 +161,12 @@ def test_torchvision_itself_calls_operators_that_work() -> None:
     pooled = roi_align(features, torch.tensor([[0.0, 0, 0, 4, 4]]), (2, 2), 1.0, 2)
     assert pooled.shape == (1, 1, 2, 2)
     assert AnchorGenerator(((8,),), ((1.0,),)).num_anchors_per_location() == [1]
+
+
+@pytest.mark.parametrize("before", ["pass", "import monai", "import monai, torch.onnx, onnxscript"])
+def test_it_loads_whatever_has_tried_to_load_torchvision_before(before: str) -> None:
+    pytest.importorskip("monai")
+    words = f"{before}\nfrom wsiproc.training.vision import nms\nimport torch\n"
+    words += "print(nms(torch.tensor([[0., 0, 4, 4], [0, 0, 4, 5]]), torch.tensor([1., 2]), 0.5))"
+    said = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "tensor([1])"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +181,12 @@ def _register() -> torch.library.Library:
         ("roi_align", aligned_regions, "CompositeImplicitAutograd"),
     ):
         library.impl(name, kernel, key)  # type: ignore[no-untyped-call]
+    # They look for binaries when they are called, and would refuse, or compile a slow RoIAlign.
+    # Both are loaded first: while it loads torchvision asks them, too, and would then register
+    # shapes for operators that are not there.
+    names = ("torchvision.extension", "torchvision.ops.roi_align")
+    for module in [importlib.import_module(name) for name in names]:
+        module._has_ops = _has_ops  # type: ignore[attr-defined]
     return library
 
 
@@ -193,10 +198,6 @@ BINARY = _binaries_load()
 """Whether the operators are torchvision's own."""
 if not BINARY:
     _LIBRARY = _register()
-    # They look for binaries when they are called, and would refuse, or compile a slow RoIAlign.
-    for _name in ("torchvision.extension", "torchvision.ops.roi_align"):
-        importlib.import_module(_name)
-        sys.modules[_name]._has_ops = _has_ops  # type: ignore[attr-defined]
 
 from torchvision.models.detection._utils import BoxCoder  # noqa: E402
 from torchvision.models.detection.anchor_utils import AnchorGenerator  # noqa: E402

@@ -118,7 +118,7 @@ def test_a_choice_that_was_made_is_not_made_again_and_another_is_refused(
         (("--method", "best"), "select.method: Input should be 'cps'"),
         (("--k", "0"), "select.k: Input should be greater than or equal to 1"),
         (("--k", "4", "--set", "select.k=5"), "select.k= was said in another way"),
-        (("--k", "200"), r"only \d+ patches of 48 µm fit"),
+        (("--k", "200"), r"beside the \d+ patches chosen there is no room"),
         (("--by", "unet"), "unet does not select"),
         (("--mpp", "0.3"), "dataset.toml says 0.5"),
         (("--set", "select.features.source=backbone"), "needs a file of weights"),
