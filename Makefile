@@ -14,7 +14,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test lint bench accuracy accuracy-check bundle clean
-.PHONY: test-faults test-gpu test-tiatoolbox test-slurm test-bundle test-kubernetes
+.PHONY: test-faults test-variants test-gpu test-tiatoolbox test-slurm test-bundle test-kubernetes
 
 $(ENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(ENV)
@@ -68,6 +68,10 @@ N      ?= 200
 FAULTS ?= faults
 test-faults: $(ENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults $(FAULTS) $(N)
+
+# Variants of methods that the suite leaves out, so that it ends within twenty minutes.
+test-variants: $(ENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m variants tests/plugins
 
 # Needs a CUDA device: parity with the CPU, and throughput.
 test-gpu: $(ENV)/.dev

@@ -160,9 +160,15 @@ def test_no_outline_outside_of_the_chosen_patches_is_learnt_from(
     ("switch", "rounds"),
     [
         ({"annotated": "all"}, 0),
-        ({"synthesis": {"how": "naive"}, "rounds": {"rounds": 0}}, 0),
+        pytest.param(
+            {"synthesis": {"how": "naive"}, "rounds": {"rounds": 0}}, 0, marks=pytest.mark.variants
+        ),
         ({"synthesis": {"how": "naive"}, "rounds": {"rounds": 3, "export": "last"}}, 3),
-        ({"select": {"method": "centre"}, "synthesis": {"how": "naive"}}, 1),
+        pytest.param(
+            {"select": {"method": "centre"}, "synthesis": {"how": "naive"}},
+            1,
+            marks=pytest.mark.variants,
+        ),
     ],
     ids=str,
 )

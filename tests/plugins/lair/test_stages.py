@@ -213,7 +213,16 @@ def weights(out: Path, stage: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["lair", "supervised", "self_training", "mean_teacher"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "lair",
+        *(
+            pytest.param(other, marks=pytest.mark.variants)
+            for other in ("supervised", "self_training", "mean_teacher")
+        ),
+    ],
+)
 def test_killed_at_any_stage_it_ends_in_the_same_weights(
     data: Path, tmp_path: Path, strategy: str
 ) -> None:

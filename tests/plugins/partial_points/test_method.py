@@ -113,11 +113,11 @@ def _points_only(folder: Path, val: int = 1) -> Path:
 @pytest.mark.parametrize(
     ("switch", "again"),
     [
-        ({"detection": "extended"}, False),
-        ({"detection": "gaussian"}, False),
+        pytest.param({"detection": "extended"}, False, marks=pytest.mark.variants),
+        pytest.param({"detection": "gaussian"}, False, marks=pytest.mark.variants),
         ({"detection": "positives"}, True),
-        ({"detection": "full"}, False),
-        ({"fraction": 1.0}, False),
+        pytest.param({"detection": "full"}, False, marks=pytest.mark.variants),
+        pytest.param({"fraction": 1.0}, False, marks=pytest.mark.variants),
         ({"alpha": 0.0, "crf": {"on": False}, "centre": "none", "rounds": 0}, False),
         ({"alpha": 1.0, "centre": "mean", "restart": True, "detected_by": "components"}, True),
     ],
