@@ -1,7 +1,7 @@
 # Two commands set up a fresh machine: `make demo` and `make test`.
 #   make demo                 environment, then a run on a drawn slide
 #   make demo SLIDE=a.svs     the same on your slide
-#   make test                 the whole suite
+#   make test                 the suite
 PYTHON ?= python3
 ENV    ?= .venv
 BIN    := $(ENV)/bin
