@@ -1,0 +1,1 @@
+"""Questions to published results; only this package imports duckdb."""
