@@ -126,19 +126,14 @@ def draw_overview(
     return png.getvalue()
 
 
-def slide_panel(size_um: tuple[float, float]) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
-    """Where the slide stands in the overview of a slide of this size (width, height in µm).
+def slide_box(size_um: tuple[float, float]) -> tuple[int, int, int, int]:
+    """Where the slide itself stands in the overview of a slide of this size (µm).
 
-    Returns
-    -------
-    size
-        Width and height of the whole picture, px.
-    box
-        ``(left, top, right, bottom)`` of the panel that shows the slide, px of the picture.
+    ``(left, top, right, bottom)`` in px of ``overview.png``: the slide's own edges.
     """
     layout = _laid_out(size_um)
-    (left, top), (width, height) = layout.corners[0], layout.panel
-    return layout.size, (left, top, left + width, top + height)
+    (x, y), (width, height) = layout.corners[0], layout.panel
+    return x, y, x + width, y + height
 
 
 def _laid_out(size_um: tuple[float, float]) -> _Layout:
@@ -191,21 +186,36 @@ def _heat(
     centres = np.minimum(centres, np.nextafter(size_um, 0))
     searched = region.contains(frame.um_to_level0(centres)).reshape(rows, columns)
     searched |= density.counts > 0
-    blur = max(1.0, 2.5 * max(size_um) / _LONGEST / density.cell_um, 30.0 / density.cell_um)
-    around = ndimage.gaussian_filter(searched.astype(np.float64), blur)
-    counted = ndimage.gaussian_filter(density.counts.astype(np.float64), blur)
-    # Glass holds no nuclei: what counts is the searched area around a place.
-    per_mm2 = counted / np.maximum(around, 0.1) / (density.cell_um * 1e-3) ** 2
-    most = float(np.percentile(per_mm2[searched], 99.5)) if searched.any() else 0.0
-    top = _round_up(most)
+    per_mm2, top = smoothed(density, searched, max(size_um))
     box = (0.0, 0.0, size_um[0] / density.cell_um, size_um[1] / density.cell_um)
     levels = _resized(per_mm2 / top, slide.size, box)
     cover = _resized(searched.astype(np.float64), slide.size, box)
     grey = np.asarray(slide.convert("L"), np.float64)[..., None]
     paper = 255 - 0.35 * (255 - grey)
     alpha = (0.88 * np.clip(cover, 0, 1))[..., None]
-    mixed = _coloured(levels) * alpha + paper * (1 - alpha)
+    mixed = coloured(levels) * alpha + paper * (1 - alpha)
     return Image.fromarray(np.rint(mixed).astype(np.uint8)), top
+
+
+def smoothed(
+    density: DensityGrid, searched: NDArray[np.bool_], longest_um: float
+) -> tuple[NDArray[np.float64], float]:
+    """Nuclei per mm² of what was searched around each cell, and a round number near the most.
+
+    Parameters
+    ----------
+    searched
+        ``[rows, columns]`` cells where nuclei were looked for.
+    longest_um
+        The slide's longer edge: what is smoothed away follows the picture's size.
+    """
+    blur = max(1.0, 2.5 * longest_um / _LONGEST / density.cell_um, 30.0 / density.cell_um)
+    around = ndimage.gaussian_filter(searched.astype(np.float64), blur)
+    counted = ndimage.gaussian_filter(density.counts.astype(np.float64), blur)
+    # Glass holds no nuclei: what counts is the searched area around a place.
+    per_mm2 = counted / np.maximum(around, 0.1) / (density.cell_um * 1e-3) ** 2
+    most = float(np.percentile(per_mm2[searched], 99.5)) if searched.any() else 0.0
+    return per_mm2, round_up(most)
 
 
 def _resized(
@@ -217,14 +227,14 @@ def _resized(
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box), np.float64)
 
 
-def _coloured(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+def coloured(levels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Levels 0 to 1 as RGB, ``[..., 3]``."""
     at = np.linspace(0, 1, len(_RAMP))
     level = np.clip(levels, 0, 1)
     return np.stack([np.interp(level, at, [c[i] for c in _RAMP]) for i in range(3)], axis=-1)
 
 
-def _round_up(value: float) -> float:
+def round_up(value: float) -> float:
     """The next of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten."""
     if value <= 0:
         return 1.0
@@ -289,7 +299,7 @@ def _draw_bar(picture: Image.Image, layout: _Layout, top: float) -> None:
     x = layout.corners[1][0] + layout.panel[0] + 20
     y, height = layout.corners[1][1] + 26, min(layout.panel[1] - 34, 420)
     levels = np.linspace(1, 0, max(height, 2))[:, None].repeat(16, axis=1)
-    picture.paste(Image.fromarray(np.rint(_coloured(levels)).astype(np.uint8)), (x, y))
+    picture.paste(Image.fromarray(np.rint(coloured(levels)).astype(np.uint8)), (x, y))
     pen.rectangle((x - 1, y - 1, x + 16, y + len(levels)), outline=(170, 170, 178))
     _write(pen, (x - 2, y - 27), "nuclei/mm²", _FAINT, 15)
     whole = float(top / 4).is_integer()

@@ -26,6 +26,7 @@ from wsiproc.cli import (
     status,
     synthesize,
     train,
+    view,
 )
 from wsiproc.errors import InterruptedRunError, WsiprocError
 
@@ -53,6 +54,7 @@ app.command("select")(select.select)
 app.command("synthesize")(synthesize.synthesize)
 app.command("evaluate")(evaluate.evaluate)
 app.command("propose")(propose.propose)
+app.command("view")(view.view)
 app.command("doctor")(doctor.doctor)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import Image
 
-from wsiproc.overview import slide_panel
+from wsiproc.overview import slide_box
 from wsiproc.query.results import StoredResult
 
 OVERVIEW: Final = "overview.png"
@@ -17,14 +17,14 @@ OVERVIEW: Final = "overview.png"
 def overview_panel(result: StoredResult) -> bytes:
     """The panel that shows the slide, as PNG; it covers the whole slide.
 
-    White if the result has no overview, or one that this version would lay out otherwise.
+    White if the result has no overview, or one too small to hold the panel.
     """
-    size, box = slide_panel(result.size_um)
+    box = slide_box(result.size_um)
     panel = Image.new("RGB", (box[2] - box[0], box[3] - box[1]), (255, 255, 255))
     with suppress(OSError):
         if result.has(OVERVIEW):
             with Image.open(result.file(OVERVIEW)) as overview:
-                if overview.size == size:
+                if overview.width > box[2] and overview.height > box[3]:
                     panel = overview.crop(box)
     png = io.BytesIO()
     panel.save(png, "PNG")

@@ -1,0 +1,334 @@
+"""Two results of one slide, nucleus by nucleus.
+
+What stays in memory is some tens of bytes a nucleus; outlines pass through, a square of the slide
+at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+
+from wsiproc.diff.cells import Reader, Rows, around, reading, squares
+from wsiproc.diff.pairing import (
+    SAME_IOU,
+    Floats,
+    Ints,
+    Pairs,
+    candidates,
+    joined,
+    settled,
+)
+from wsiproc.diff.tally import Spread, Tally
+from wsiproc.errors import ConfigError
+from wsiproc.query.results import TISSUE, BoxUm, StoredResult, tables
+
+MATCHED, MOVED, RECLASSIFIED, GAINED, LOST = range(5)
+CHANGES: Final = ("matched", "moved", "reclassified", "gained", "lost")
+"""What can become of a nucleus; the index of each is its code.
+
+``matched``: both have it, of one class, in its place.  ``moved``: both have it by its centroid, but
+the outlines share no more than half of what they cover (of points: the centroids are more than half
+the radius apart).  ``reclassified``: both have it, of different classes.  ``gained``: only B has
+it.  ``lost``: only A has it."""
+
+RADIUS_UM: Final = 3.0
+"""Centroids within it may be of one nucleus: half the diameter of a small one."""
+_SLACK_UM: Final = 4.0
+"""An outline and the centroid of its mask are never that far apart."""
+_PIECE: Final = 100_000
+"""Points that are looked up in regions at once."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """One of two results, by row of its file.
+
+    Parameters
+    ----------
+    x, y
+        ``[n]`` centroids, µm.
+    class_index
+        ``[n]`` int16 into `Difference.classes`.
+    score
+        ``[n]`` float32.
+    area
+        ``[n]`` float32, µm²; 0 of points.
+    change
+        ``[n]`` int8, index into `CHANGES`.
+    partner
+        ``[n]`` int64, row of the same nucleus in the other result, or -1.
+    """
+
+    x: Floats
+    y: Floats
+    class_index: NDArray[np.int16]
+    score: NDArray[np.float32]
+    area: NDArray[np.float32]
+    change: NDArray[np.int8]
+    partner: Ints
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Difference:
+    """What became of each nucleus; see `compare`.
+
+    Parameters
+    ----------
+    a, b
+        The results.
+    radius_um
+        As given.
+    outlined
+        Whether outlines were compared; centroids otherwise.
+    classes
+        Names of the classes of both.
+    classes_compared
+        Whether they were; not where a model tells but one class, unless both tell the same one.
+    side_a, side_b
+        Their nuclei.
+    pairs
+        Nuclei that both have, by A's rows.
+    """
+
+    a: StoredResult
+    b: StoredResult
+    radius_um: float
+    outlined: bool
+    classes: tuple[str, ...]
+    classes_compared: bool
+    side_a: Side
+    side_b: Side
+    pairs: Pairs
+
+    def tally(self) -> Tally:
+        """In numbers."""
+        lost = np.flatnonzero(self.side_a.change == LOST)
+        gained = np.flatnonzero(self.side_b.change == GAINED)
+        return self._counted(self.pairs, lost, gained)
+
+    def tallies(self, of_a: Ints, of_b: Ints, parts: int) -> list[Tally]:
+        """In numbers for each of some parts of the slide.
+
+        Parameters
+        ----------
+        of_a, of_b
+            ``[n]`` the part in which each nucleus lies, -1 for none.  A pair counts with its
+            nucleus of A.
+        parts
+            How many there are.
+        """
+        lost = np.flatnonzero(self.side_a.change == LOST)
+        gained = np.flatnonzero(self.side_b.change == GAINED)
+        each = (
+            _grouped(of_a[self.pairs.a], parts),
+            _grouped(of_a[lost], parts),
+            _grouped(of_b[gained], parts),
+        )
+        return [
+            self._counted(self.pairs.take(pair), lost[gone], gained[new])
+            for pair, gone, new in zip(*each, strict=True)
+        ]
+
+    def _counted(self, pairs: Pairs, lost: Ints, gained: Ints) -> Tally:
+        a, b = self.side_a, self.side_b
+        became = np.bincount(a.change[pairs.a], minlength=len(CHANGES))
+        half = pairs.iou > SAME_IOU
+        still = pairs.iou == 1.0 if self.outlined else pairs.distance == 0.0
+        if self.classes_compared:
+            still &= a.class_index[pairs.a] == b.class_index[pairs.b]
+        return Tally(
+            a=len(pairs) + len(lost),
+            b=len(pairs) + len(gained),
+            matched=int(became[MATCHED]),
+            moved=int(became[MOVED]),
+            reclassified=int(became[RECLASSIFIED]),
+            identical=int(still.sum()),
+            halves=int(half.sum()),
+            iou=float(pairs.iou[half].sum()),
+            common=float(pairs.common.sum()),
+            area_a=_area(a, pairs.a) + _area(a, lost),
+            area_b=_area(b, pairs.b) + _area(b, gained),
+            area_um2=Spread.of(a.area[pairs.a], b.area[pairs.b]),
+            score=Spread.of(a.score[pairs.a], b.score[pairs.b]),
+            distance_um=Spread.of(np.zeros(len(pairs)), pairs.distance),
+        )
+
+    def confusion(self) -> Ints:
+        """``[c + 1, c + 1]`` pairs by class in A and in B; last: nuclei without a partner."""
+        a, b, n = self.side_a, self.side_b, len(self.classes)
+        table = np.zeros((n + 1, n + 1), np.int64)
+        pair = (a.class_index[self.pairs.a], b.class_index[self.pairs.b])
+        np.add.at(table, pair, 1)
+        table[:n, n] = np.bincount(a.class_index[a.change == LOST], minlength=n)
+        table[n, :n] = np.bincount(b.class_index[b.change == GAINED], minlength=n)
+        return table
+
+
+def compare(a: StoredResult, b: StoredResult, *, radius_um: float = RADIUS_UM) -> Difference:
+    """Find out what became of each nucleus of A in B, and which ones are new.
+
+    Outlines are compared where both results have them, centroids otherwise.
+
+    Parameters
+    ----------
+    a, b
+        Two results of one slide: the one that is in use, and the one that may replace it.
+    radius_um
+        Nuclei whose outlines share too little are the same one up to this distance.
+
+    Raises
+    ------
+    ConfigError
+        If they are of two slides, or measure the slide with two resolutions.
+    StoreError
+        If a file cannot be read.
+    """
+    _comparable(a, b, radius_um)
+    outlined = a.outlined and b.outlined
+    names = tuple(dict.fromkeys(c.name for result in (a, b) for c in result.classes))
+    said = [tuple(c.name for c in result.classes) for result in (a, b)]
+    told = min(map(len, said)) > 1 or said[0] == said[1]
+    with reading(a, b, outlined=outlined) as (one, two):
+        maps = tuple(np.array([names.index(n) for n in some], np.int16) for some in said)
+        side_a, side_b, found = _swept(one, two, (maps[0], maps[1]), radius_um)
+    pairs = settled(found, radius_um)
+    difference = Difference(a, b, radius_um, outlined, names, told, side_a, side_b, pairs)
+    _name(difference)
+    return difference
+
+
+def regions(difference: Difference) -> list[tuple[int, float, Tally]]:
+    """Each region that A searched: its id, its area in mm², and its nuclei in numbers.
+
+    Nuclei of B outside of all of them are in none.
+    """
+    shapes, ids, areas = [], [], []
+    for table in tables(difference.a.file(TISSUE), columns=["region_id", "area_um2", "geometry"]):
+        shapes.append(shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False)))
+        ids += table["region_id"].to_pylist()
+        areas += table["area_um2"].to_pylist()
+    if not ids:
+        return []
+    tree = shapely.STRtree(np.concatenate(shapes))
+    of_a, of_b = (_region_of(tree, side) for side in (difference.side_a, difference.side_b))
+    return list(
+        zip(ids, (area / 1e6 for area in areas), difference.tallies(of_a, of_b, len(ids)), strict=True)
+    )
+
+
+def _comparable(a: StoredResult, b: StoredResult, radius_um: float) -> None:
+    if not radius_um > 0:
+        raise ConfigError(f"the radius has to be more than 0 µm, not {radius_um:g}")
+    if a.manifest.slide.sha256 != b.manifest.slide.sha256:
+        raise ConfigError(
+            "these are results of two slides: only results of the very same file can be compared "
+            "nucleus by nucleus"
+        )
+    if not np.allclose(a.mpp, b.mpp, rtol=1e-9, atol=0):
+        raise ConfigError(
+            f"one result takes a pixel of the slide for {a.mpp[0]:.6g} µm, the other for "
+            f"{b.mpp[0]:.6g}: run one again with the other's --mpp"
+        )
+
+
+def _swept(
+    one: Reader, two: Reader, maps: tuple[NDArray[np.int16], NDArray[np.int16]], radius_um: float
+) -> tuple[Side, Side, Pairs]:
+    """Both results, a square at a time: what is kept of each nucleus, and all possible pairs."""
+    side_a, side_b = _blank(one.rows), _blank(two.rows)
+    found = []
+    for square, box in squares(one, two):
+        mine = one.near(grown(box), square)
+        own = mine.place.take(mine.own)
+        # Also partners on the other side of the square's edge.
+        reach = _both(grown(box), around(own, radius_um + _SLACK_UM))
+        theirs = two.near(reach, square)
+        _keep(side_a, mine, maps[0])
+        _keep(side_b, theirs, maps[1])
+        found.append(candidates(own, theirs.place, radius_um))
+    for side in (side_a, side_b):
+        assert not np.isnan(side.x).any(), "each nucleus lies in one square"
+    return side_a, side_b, joined(found)
+
+
+def _keep(side: Side, seen: Rows, classes: NDArray[np.int16]) -> None:
+    """Note what stays in memory of the nuclei of a square."""
+    row, table = seen.place.row[seen.own], seen.table.filter(pa.array(seen.own))
+    side.x[row], side.y[row] = seen.place.x[seen.own], seen.place.y[seen.own]
+    side.class_index[row] = classes[table["class_id"].to_numpy()]
+    side.score[row] = table["score"].to_numpy()
+    if "area_um2" in table.column_names:
+        side.area[row] = table["area_um2"].to_numpy()
+
+
+def _name(difference: Difference) -> None:
+    """Say of each nucleus what became of it."""
+    a, b, pairs = difference.side_a, difference.side_b, difference.pairs
+    if difference.outlined:
+        moved = pairs.iou <= SAME_IOU
+    else:
+        moved = pairs.distance > difference.radius_um / 2
+    change = np.where(moved, MOVED, MATCHED)
+    if difference.classes_compared:
+        change[a.class_index[pairs.a] != b.class_index[pairs.b]] = RECLASSIFIED
+    a.change[:], b.change[:] = LOST, GAINED
+    a.change[pairs.a], b.change[pairs.b] = change, change
+    a.partner[pairs.a], b.partner[pairs.b] = pairs.b, pairs.a
+
+
+def _blank(rows: int) -> Side:
+    return Side(
+        np.full(rows, np.nan),
+        np.full(rows, np.nan),
+        np.zeros(rows, np.int16),
+        np.zeros(rows, np.float32),
+        np.zeros(rows, np.float32),
+        np.full(rows, -1, np.int8),
+        np.full(rows, -1, np.int64),
+    )
+
+
+def grown(box: BoxUm) -> BoxUm:
+    """A square with the slack that finds the outlines of all centroids in it."""
+    return (box[0] - _SLACK_UM, box[1] - _SLACK_UM, box[2] + _SLACK_UM, box[3] + _SLACK_UM)
+
+
+def _both(box: BoxUm, other: BoxUm | None) -> BoxUm:
+    if other is None:
+        return box
+    low, high = np.minimum(box[:2], other[:2]), np.maximum(box[2:], other[2:])
+    return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+
+
+def _area(side: Side, rows: Ints) -> float:
+    return float(side.area[rows].sum(dtype=np.float64))
+
+
+def _grouped(part: Ints, parts: int) -> list[Ints]:
+    """Where each part stands, in order."""
+    order = np.argsort(part, kind="stable")
+    edges = np.searchsorted(part[order], np.arange(parts + 1))
+    return [order[first:end] for first, end in pairwise(edges.tolist())]
+
+
+def _region_of(tree: shapely.STRtree, side: Side) -> Ints:
+    """The region in which each nucleus lies, -1 for none."""
+    found = np.full(len(side), -1, np.int64)
+    shapely.prepare(tree.geometries)
+    for first in range(0, len(side), _PIECE):
+        part = slice(first, first + _PIECE)
+        nucleus, region = tree.query(
+            shapely.points(side.x[part], side.y[part]), predicate="intersects"
+        )
+        found[first + nucleus] = region
+    return found
