@@ -4,7 +4,7 @@
 const DENSITY = [[255, 250, 222], [254, 209, 120], [246, 132, 74], [205, 52, 92], [116, 22, 112], [44, 8, 66]];
 
 /** From low to high, none of them near haematoxylin or eosin. */
-const VALUES = [[24, 66, 190], [0, 140, 214], [0, 194, 186], [120, 220, 92], [250, 222, 48]];
+const VALUES = [[70, 110, 255], [0, 172, 255], [0, 214, 180], [150, 230, 90], [255, 230, 60]];
 
 /** Of a nucleus where nothing colours it. */
 export const PLAIN = [0, 190, 130];

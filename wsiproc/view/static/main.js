@@ -16,6 +16,12 @@ const MODES = [["a", "A"], ["b", "B"], ["side", "A | B"], ["difference", "Differ
 const SHOWN = [["auto", "By zoom"], ["density", "Density"], ["nuclei", "Nuclei"]];
 const COLOUR_ENDS = [0.01, 0.99];
 
+// OpenSeadragon would write a style into the page, which the page forbids, unless it finds one: what
+// it finds is none to the browser.  Its rule stands in style.css.
+const placeholder = document.createElementNS(null, "style");
+placeholder.setAttribute("data-openseadragon-mobile-css", "");
+document.head.append(placeholder);
+
 const facts = await json("facts");
 const results = await Promise.all(facts.results.map(openResult));
 const [first] = results;
@@ -42,7 +48,7 @@ let opened = 0;
 const told = { clicked: select, moved: follow, drawn: tell };
 const panes = ["#pane-a", "#pane-b"]
   .slice(0, results.length)
-  .map((id) => new Pane(find(id), facts.slide, told));
+  .map((id, i) => new Pane(find(id), facts.slide, told, i === 0));
 [leader] = panes;
 for (const pane of panes) {
   pane.element.addEventListener("pointerenter", () => (leader = pane));
@@ -128,6 +134,7 @@ function controls() {
     const { result, row } = chosen.nucleus;
     leader.goTo({ x: result.x[row], y: result.y[row], w: 120 });
   });
+  find("#close").addEventListener("click", () => describe(null));
   const kept = chosen.kept;
   chosen.kept = [];
   for (const bounds of kept) addRange(bounds);
@@ -199,7 +206,8 @@ async function arrange() {
     kinds = await json("difference");
     toast("");
   }
-  find("#by").disabled = differs;
+  find("#by").hidden = differs;
+  find("#colours label").textContent = differs ? "What became of each" : "Colour by";
   columnsToChoose();
   await repaint();
 }
@@ -320,9 +328,10 @@ function rest(pane) {
   const across = Math.min(x1, width_um) - Math.max(x0, 0);
   const down = Math.min(y1, height_um) - Math.max(y0, 0);
   const mm2 = (Math.max(0, across) * Math.max(0, down)) / 1e6;
-  const nuclei = pane.inView();
-  find("#in-view").textContent = count(nuclei);
-  find("#per-mm2").textContent = mm2 > 0 ? count(Math.round(nuclei / mm2)) : "–";
+  const inView = panes.filter((one) => !one.element.hidden).flatMap((one) => one.inView());
+  const each = (say_) => inView.map(({ result, found }) => named(result, say_(found))).join(", ");
+  find("#in-view").textContent = each(count);
+  find("#per-mm2").textContent = mm2 > 0 ? each((found) => count(Math.round(found / mm2))) : "–";
   const top = pane.densest;
   if (chosen.by === "density" && chosen.mode !== "difference") {
     const ends = ["0", `${say(top ?? 0)} per mm²`];
@@ -330,6 +339,10 @@ function rest(pane) {
   }
   if (document.body.dataset.state === "ready") history.replaceState(null, "", place.written(here()));
 }
+
+/** With the result's letter, where two are shown. */
+const named = (result, text) =>
+  ["side", "difference"].includes(chosen.mode) ? `${text} in ${result === first ? "A" : "B"}` : text;
 
 function point(pane, event) {
   const box = pane.element.getBoundingClientRect();
@@ -370,7 +383,6 @@ async function describe(found) {
     entries.unshift(made("div", {}, made("dt", {}, "result"), made("dd", {}, from)));
   }
   find("#nucleus dl").replaceChildren(...entries);
-  find("#nucleus").scrollIntoView({ block: "nearest" });
 }
 
 /* Links */

@@ -5,6 +5,9 @@
 
 import { PLAIN, VALUE_RAMP, packed } from "./colours.js";
 
+/** What colours without a column of its own. */
+const PLAINLY = ["class", "density", "difference"];
+
 /** Paint every nucleus of a result.
  *
  * by      "class", "density", "difference" or a column's name
@@ -16,30 +19,41 @@ export async function paint(result, { by, hidden, hiddenKinds, kept, scale, kind
   const n = result.length;
   const out = new Uint32Array(n);
   const columns = await Promise.all(kept.map(({ name }) => result.column(name)));
-  const values = ["class", "density", "difference"].includes(by) ? null : await result.column(by);
-  const difference = by === "difference" ? await result.column("difference") : null;
+  const values = PLAINLY.includes(by) ? null : await result.column(by);
+  const kindsOf = by === "difference" ? await result.column("difference") : null;
+  const { classes } = result;
   const table = tableOf(result, by, kinds);
-  const [low, high] = scale ?? [0, 1];
-  const per = 255 / (high - low || 1);
-  const leftOut = new Uint8Array(256);
-  for (const number of hidden) leftOut[number] = 1;
-  const kindsOut = new Uint8Array(256);
-  for (const number of hiddenKinds) kindsOut[number] = 1;
-  let shown = 0;
-  row: for (let i = 0; i < n; i += 1) {
-    if (leftOut[result.classes[i]]) continue;
-    if (difference && kindsOut[difference[i]]) continue;
-    for (let k = 0; k < kept.length; k += 1) {
-      const value = columns[k][i];
-      if (kept[k].low !== null && !(value >= kept[k].low)) continue row;
-      if (kept[k].high !== null && !(value <= kept[k].high)) continue row;
+  // A plain loop for each step: engines run them at a few ns a nucleus.
+  if (values) {
+    const [low, high] = scale;
+    const per = 255 / (high - low || 1);
+    for (let i = 0; i < n; i += 1) {
+      const place = (values[i] - low) * per;
+      out[i] = table[place > 0 ? (place < 255 ? Math.round(place) : 255) : 0];
     }
-    shown += 1;
-    let colour = difference ? difference[i] : result.classes[i];
-    if (values) colour = Math.max(0, Math.min(255, Math.round((values[i] - low) * per)));
-    out[i] = table[colour];
+  } else {
+    const codes = kindsOf ?? classes;
+    for (let i = 0; i < n; i += 1) out[i] = table[codes[i]];
   }
+  leaveOut(out, classes, hidden);
+  if (kindsOf) leaveOut(out, kindsOf, hiddenKinds);
+  kept.forEach(({ low, high }, k) => leaveOutside(out, columns[k], low ?? -Infinity, high ?? Infinity));
+  let shown = 0;
+  for (let i = 0; i < n; i += 1) if (out[i] !== 0) shown += 1;
   return { rgba: out, shown };
+}
+
+function leaveOut(rgba, codes, hidden) {
+  if (!hidden.size) return;
+  const gone = new Uint8Array(256);
+  for (const code of hidden) gone[code] = 1;
+  for (let i = 0; i < rgba.length; i += 1) if (gone[codes[i]]) rgba[i] = 0;
+}
+
+/** A value that is no number is outside of any bounds. */
+function leaveOutside(rgba, values, low, high) {
+  if (low === -Infinity && high === Infinity) return;
+  for (let i = 0; i < rgba.length; i += 1) if (!(values[i] >= low && values[i] <= high)) rgba[i] = 0;
 }
 
 function tableOf(result, by, kinds) {

@@ -13,6 +13,7 @@ const OUTLINES = 1.3; // µm per px: outlines up to here
 const MOST_DOTS = 250_000;
 const NUCLEUS_UM = 6;
 const CELL_PX = 5;
+const MINIMAP_PX = 150;
 
 /** How clearly density and nuclei are seen, and whether nuclei are outlines. */
 export function stageOf(umPerPx, inView, outlined, show) {
@@ -35,14 +36,14 @@ export class Pane {
   #asked = false;
 
   /** `told` has what the page does: clicked(pane, um), moved(pane), drawn(pane). */
-  constructor(element, slide, told) {
+  constructor(element, slide, told, minimap) {
     this.element = element;
     this.slide = slide;
     this.told = told;
     this.options = { show: "auto", fill: false, tissue: true, slide: true, opacity: 1, mixed: false };
     this.selected = null;
     this.stage = { density: 0, nuclei: 0, outlines: false };
-    this.viewer = viewerOn(element, slide);
+    this.viewer = viewerOn(element, slide, minimap);
     [this.under, this.middle, this.over] = ["under", "nuclei", "over"].map((name) => {
       const canvas = document.createElement("canvas");
       canvas.className = `drawn ${name}`;
@@ -165,19 +166,19 @@ export class Pane {
     return best;
   }
 
-  /** Nuclei that are shown and whose centroid lies in the window. */
+  /** Nuclei that are shown and whose centroid lies in the window, of each layer. */
   inView() {
     const { x0, x1, y0, y1 } = this.view;
-    let found = 0;
-    for (const { result, rgba } of this.#layers) {
+    return this.#layers.map(({ result, rgba }) => {
+      let found = 0;
       const { x, y } = result;
       for (const { first, rows } of result.inBox({ x0, x1, y0, y1 })) {
         for (let i = first; i < first + rows; i += 1) {
           if (rgba[i] !== 0 && x[i] >= x0 && x[i] < x1 && y[i] >= y0 && y[i] < y1) found += 1;
         }
       }
-    }
-    return found;
+      return { result, found };
+    });
   }
 
   /** Nuclei per mm² of the strongest colour, where density is seen. */
@@ -202,6 +203,9 @@ export class Pane {
   }
 
   #drawUnder(view, dpr) {
+    const tissue = this.options.tissue && this.#tissue.length > 0;
+    this.under.hidden = this.stage.density === 0 && !tissue;
+    if (this.under.hidden) return;
     const pen = this.under.getContext("2d");
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, this.under.width, this.under.height);
@@ -217,7 +221,7 @@ export class Pane {
       pen.drawImage(canvas, 0, 0, columns * cell, rows * cell);
       pen.globalAlpha = 1;
     }
-    if (this.options.tissue) {
+    if (tissue) {
       pen.lineWidth = 1.5 * view.umPerPx;
       pen.strokeStyle = "rgb(0, 132, 110)";
       for (const path of this.#tissue) pen.stroke(path);
@@ -236,6 +240,8 @@ export class Pane {
 
   #drawNuclei(view, dpr, chunks) {
     if (!this.#drawing) return;
+    this.middle.hidden = this.stage.nuclei === 0;
+    if (this.middle.hidden) return;
     this.middle.style.opacity = this.stage.nuclei * this.options.opacity;
     this.#drawing.begin({
       left: view.x0,
@@ -244,7 +250,6 @@ export class Pane {
       width: this.middle.width,
       height: this.middle.height,
     });
-    if (this.stage.nuclei === 0) return;
     const dot = Math.max(1.5, Math.min(14, NUCLEUS_UM / view.umPerPx)) * dpr;
     this.#layers.forEach((layer, i) => {
       const { result } = layer;
@@ -261,10 +266,11 @@ export class Pane {
   }
 
   #drawOver(view, dpr) {
+    this.over.hidden = !this.#layers.some(({ result }) => result === this.selected?.result);
+    if (this.over.hidden) return;
     const pen = this.over.getContext("2d");
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, this.over.width, this.over.height);
-    if (!this.selected || !this.#layers.some(({ result }) => result === this.selected.result)) return;
     const { result, row } = this.selected;
     const k = dpr / view.umPerPx;
     pen.setTransform(k, 0, 0, k, -view.x0 * k, -view.y0 * k);
@@ -299,18 +305,23 @@ export function pathsOf(start, xy) {
   return paths;
 }
 
-function viewerOn(element, slide) {
-  const { tiles, width_um } = slide;
+function viewerOn(element, slide, minimap) {
+  const { tiles, width_um, height_um } = slide;
   const size = { x: 0, y: 0, width: width_um / 1000 };
+  const shrunk = MINIMAP_PX / Math.max(width_um, height_um);
   const viewer = new OpenSeadragon.Viewer({
     element,
     drawer: "canvas",
     prefixUrl: "",
     showNavigationControl: false,
-    showNavigator: true,
+    showNavigator: minimap,
     navigatorPosition: "BOTTOM_RIGHT",
-    navigatorSizeRatio: 0.16,
+    navigatorMaintainSizeRatio: false,
+    navigatorWidth: Math.max(60, width_um * shrunk),
+    navigatorHeight: Math.max(60, height_um * shrunk),
     navigatorAutoFade: false,
+    navigatorBackground: "#fff",
+    navigatorOpacity: 1,
     animationTime: 0.6,
     springStiffness: 9,
     zoomPerScroll: 1.35,
