@@ -142,4 +142,3 @@ def _static() -> dict[str, tuple[bytes, str]]:
 
     gather(files("wsiproc.view") / "static", "")
     return found
-

@@ -53,7 +53,7 @@ class Differing:
             return self._known[key]
 
     def kinds(self) -> list[dict[str, Any]]:
-        """What can become of a nucleus: its name, its colour, in words, and how often in A and B."""
+        """What can become of a nucleus: name, colour, in words, and how often in A and in B."""
         counts = {
             key: np.bincount(np.frombuffer(self.changes(key), np.uint8), minlength=len(CHANGES))
             for key in KEYS

@@ -12,8 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from wsiproc.errors import StoreError
-from wsiproc.query.results import NUCLEI, TISSUE, StoredResult, opened, tables
-from wsiproc.store.geoparquet import ROW_GROUP
+from wsiproc.query.results import NUCLEI, TISSUE, StoredResult, opened, row_groups, tables
 
 CHUNK: Final = 2_000
 """Rows of a chunk.  They lie together on the slide, in less than half a mm² of dense tissue."""
@@ -29,19 +28,22 @@ class _Rings:
     xy: NDArray[np.float32]
     start: NDArray[np.int64]
 
-    def packed(self, first: int, stop: int) -> bytes:
-        """Some of the rings: uint32 n, uint32 ``[n + 1]``, float32 ``[v, 2]``; little-endian."""
+    def part(self, first: int, stop: int) -> _Rings:
+        """Some of them."""
         start = self.start[first : stop + 1]
-        head = np.concatenate([[len(start) - 1], start - start[0]]).astype("<u4")
-        return head.tobytes() + self.xy[start[0] : start[-1]].astype("<f4").tobytes()
+        return _Rings(self.xy[start[0] : start[-1]], start - start[0])
+
+    def packed(self) -> bytes:
+        """As they are sent: uint32 n, uint32 ``[n + 1]``, float32 ``[v, 2]``; little-endian."""
+        head = np.concatenate([[len(self.start) - 1], self.start]).astype("<u4")
+        return head.tobytes() + self.xy.astype("<f4").tobytes()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlines:
     """The outlines of a result.
 
-    A chunk is a part of a row group, which is decoded whole: the last few are kept, since a window
-    asks for many chunks of one.
+    Row groups are decoded whole: the last few are kept, since a window asks for many chunks of one.
     """
 
     result: StoredResult
@@ -56,12 +58,22 @@ class Outlines:
         StoreError
             If the result has no outlines, or no such rows.
         """
-        first = number * CHUNK
-        if not 0 <= first < self.result.nuclei:
+        first, stop = number * CHUNK, (number + 1) * CHUNK
+        groups = [
+            group
+            for group in row_groups(self.result.file(NUCLEI))
+            if group.first < stop and group.first + group.rows > first
+        ]
+        if number < 0 or not groups:
             raise StoreError(f"the result has no chunk {number}")
-        group, at = divmod(first, ROW_GROUP)
-        rings = self._group(group)
-        return rings.packed(at, min(at + CHUNK, len(rings.start) - 1))
+        return _joined(
+            [
+                self._group(group.number).part(
+                    max(0, first - group.first), min(group.rows, stop - group.first)
+                )
+                for group in groups
+            ]
+        ).packed()
 
     def _group(self, number: int) -> _Rings:
         with self._lock:
@@ -84,14 +96,8 @@ def tissue_rings(result: StoredResult) -> bytes:
     StoreError
         If the result has none, or they cannot be read.
     """
-    parts = [_rings(table["geometry"]) for table in tables(result.file(TISSUE), columns=["geometry"])]
-    ends = np.cumsum([0, *(len(part.xy) for part in parts)])
-    start = [part.start[:-1] + end for part, end in zip(parts, ends, strict=False)]
-    rings = _Rings(
-        np.concatenate([np.empty((0, 2), np.float32), *(part.xy for part in parts)]),
-        np.concatenate([*start, ends[-1:]]).astype(np.int64),
-    )
-    return rings.packed(0, len(rings.start) - 1)
+    found = tables(result.file(TISSUE), columns=["geometry"])
+    return _joined([_rings(table["geometry"]) for table in found]).packed()
 
 
 def _rings(wkb: Any) -> _Rings:
@@ -102,3 +108,12 @@ def _rings(wkb: Any) -> _Rings:
     keep[ends[1:] - 1] = False
     start = np.asarray(ends, np.int64) - np.arange(len(ends))
     return _Rings(points[keep].astype(np.float32), start)
+
+
+def _joined(parts: list[_Rings]) -> _Rings:
+    end = np.cumsum([0, *(len(part.xy) for part in parts)])
+    start = [part.start[:-1] + at for part, at in zip(parts, end[:-1], strict=True)]
+    return _Rings(
+        np.concatenate([np.empty((0, 2), np.float32), *(part.xy for part in parts)]),
+        np.concatenate([*start, end[-1:]]).astype(np.int64),
+    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import uvicorn
@@ -16,10 +18,31 @@ from wsiproc.view.shown import Shown
 LOOPBACK: Final = "127.0.0.1"
 
 
-def serve(
-    shown: Shown, *, port: int = 0, ready: Callable[[str], None] = lambda _: None
-) -> None:
-    """Serve until Ctrl-C; other machines cannot connect, others on this one need the address.
+def serve(shown: Shown, *, port: int = 0, ready: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C.
+
+    Parameters
+    ----------
+    shown, port
+        See `serving`.
+    ready
+        Is told the address when the page can be opened.
+
+    Raises
+    ------
+    ConfigError
+        If the port is taken.
+    """
+    with serving(shown, port=port) as address, suppress(KeyboardInterrupt):
+        ready(address)
+        threading.Event().wait()
+
+
+@contextmanager
+def serving(shown: Shown, *, port: int = 0) -> Iterator[str]:
+    """Serve from a thread, inside a ``with``; gives the address.
+
+    Other machines cannot connect, and others on this one cannot guess the address.
 
     Parameters
     ----------
@@ -27,8 +50,6 @@ def serve(
         What is shown; its slide is closed at the end.
     port
         Where; 0 takes one that is free.
-    ready
-        Is told the address when the page can be opened.
 
     Raises
     ------
@@ -38,17 +59,25 @@ def serve(
     token = secrets.token_urlsafe(24)
     # Quiet: a log of requests would hold the token.
     config = uvicorn.Config(
-        app_of(shown, token), log_level="error", access_log=False, server_header=False
+        app_of(shown, token),
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
     )
-    with _listening(port) as listening:
-        ready(f"http://{LOOPBACK}:{listening.getsockname()[1]}/{token}/")
-        try:
-            uvicorn.Server(config).run(sockets=[listening])
-        except KeyboardInterrupt:
-            pass
-        finally:
-            if shown.tiles is not None:
-                shown.tiles.close()
+    server = uvicorn.Server(config)
+    try:
+        with _listening(port) as listening:
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+            thread.start()
+            try:
+                yield f"http://{LOOPBACK}:{listening.getsockname()[1]}/{token}/"
+            finally:
+                server.should_exit = True
+                thread.join()
+    finally:
+        if shown.tiles is not None:
+            shown.tiles.close()
 
 
 def _listening(port: int) -> socket.socket:

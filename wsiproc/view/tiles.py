@@ -1,4 +1,4 @@
-"""The slide as a pyramid of JPEG tiles, halving from level to level as deep-zoom viewers want it."""
+"""The slide as a pyramid of JPEG tiles, halving from level to level as deep zoom wants it."""
 
 from __future__ import annotations
 

@@ -184,9 +184,8 @@ async function arrange() {
   const differs = chosen.mode === "difference";
   if (panes.length > 1) {
     if (side && panes[1].element.hidden) {
-      panes[1].element.hidden = false;
-      await new Promise(requestAnimationFrame);
       const { x0, x1, y0, y1 } = panes[0].view;
+      panes[1].element.hidden = false;
       await settled();
       const middle = { x: (x0 + x1) / 2, y: (y0 + y1) / 2, w: (x1 - x0) / 2 };
       for (const pane of panes) pane.goTo(middle, true);
@@ -212,8 +211,12 @@ async function arrange() {
   await repaint();
 }
 
-/** OpenSeadragon sees at its next beat that its element has another size. */
-const settled = () => new Promise((resolve) => setTimeout(resolve, 250));
+/** OpenSeadragon sees that its element has another size at some later beat. */
+async function settled() {
+  const sized = ({ element, viewer }) =>
+    element.hidden || Math.abs(viewer.viewport.getContainerSize().x - element.clientWidth) < 1;
+  while (!panes.every(sized)) await new Promise(requestAnimationFrame);
+}
 
 /** Which results a pane shows. */
 function shownIn(pane) {
