@@ -22,7 +22,7 @@ $(ENV)/.core: pyproject.toml constraints.txt
 	touch $@
 
 $(ENV)/.dev: $(ENV)/.core
-	$(BIN)/python -m pip install --quiet --editable '.[train,openvino,test,lint]' torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[train,openvino,view,test,lint]' torch==2.13.0
 	touch $@
 
 demo: $(ENV)/.core

@@ -104,8 +104,8 @@ class Opened:
 
     def rest(self) -> None:
         """Wait until all that was asked for is drawn and counted."""
-        self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_timeout(700)
+        self.page.wait_for_timeout(100)
+        self.page.wait_for_selector("body[data-still=true]", timeout=60_000)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
 import geopandas
@@ -32,7 +33,7 @@ def rings_of(data: bytes) -> list[Polygon]:
     start = np.frombuffer(data, "<u4", n + 1, 4)
     xy = np.frombuffer(data, "<f4", offset=4 * (n + 2)).reshape(-1, 2)
     assert start[-1] == len(xy)
-    return [Polygon(xy[a:b]) for a, b in zip(start, start[1:], strict=False)]
+    return [Polygon(xy[a:b]) for a, b in pairwise(start)]
 
 
 def test_who_does_not_know_the_token_sees_nothing(one: StoredResult, serve: Serve) -> None:

@@ -227,6 +227,7 @@ function shownIn(pane) {
 
 /** Paint all nuclei anew; while that is going on, what is chosen last counts. */
 async function repaint() {
+  document.body.dataset.still = "false";
   if (painting) {
     paintAgain = true;
     return painting;
@@ -239,6 +240,7 @@ async function repaint() {
   })();
   await painting;
   painting = null;
+  look();
 }
 
 async function paintOnce() {
@@ -256,7 +258,6 @@ async function paintOnce() {
   const all = seen.reduce((sum, result) => sum + result.length, 0);
   find("#shown").textContent = `${count(shown)} of ${count(all)}`;
   legend(by, scale);
-  look();
 }
 
 function legend(by, scale) {
@@ -313,6 +314,9 @@ let counting = 0;
 
 /** After each drawing: scale bar at once, counts when it has come to rest. */
 function tell(pane) {
+  document.body.dataset.still = "false";
+  clearTimeout(counting);
+  counting = setTimeout(rest, 180);
   if (pane !== leader) return;
   const { umPerPx } = pane.view;
   const length = round125(120 * umPerPx);
@@ -321,12 +325,10 @@ function tell(pane) {
   const { density, nuclei, outlines } = pane.stage;
   document.body.dataset.stage = nuclei === 0 ? "density" : outlines ? "outlines" : density ? "both" : "dots";
   document.body.dataset.took = pane.took.toFixed(1);
-  clearTimeout(counting);
-  counting = setTimeout(() => rest(pane), 180);
 }
 
-function rest(pane) {
-  const { x0, x1, y0, y1 } = pane.view;
+function rest() {
+  const { x0, x1, y0, y1 } = leader.view;
   const { width_um, height_um } = facts.slide;
   const across = Math.min(x1, width_um) - Math.max(x0, 0);
   const down = Math.min(y1, height_um) - Math.max(y0, 0);
@@ -335,12 +337,13 @@ function rest(pane) {
   const each = (say_) => inView.map(({ result, found }) => named(result, say_(found))).join(", ");
   find("#in-view").textContent = each(count);
   find("#per-mm2").textContent = mm2 > 0 ? each((found) => count(Math.round(found / mm2))) : "–";
-  const top = pane.densest;
+  const top = leader.densest;
   if (chosen.by === "density" && chosen.mode !== "difference") {
     const ends = ["0", `${say(top ?? 0)} per mm²`];
     find(".legend").replaceChildren(...(top ? rampLegend(DENSITY_RAMP, ends) : []));
   }
-  if (document.body.dataset.state === "ready") history.replaceState(null, "", place.written(here()));
+  remember();
+  document.body.dataset.still = String(!painting && panes.every((one) => one.element.hidden || !one.coming));
 }
 
 /** With the result's letter, where two are shown. */
@@ -386,6 +389,7 @@ async function describe(found) {
     entries.unshift(made("div", {}, made("dt", {}, "result"), made("dd", {}, from)));
   }
   find("#nucleus dl").replaceChildren(...entries);
+  remember();
 }
 
 /* Links */
@@ -406,9 +410,14 @@ function here() {
   };
 }
 
+/** The address always leads to what is seen. */
+function remember() {
+  if (document.body.dataset.state === "ready") history.replaceState(null, "", place.written(here()));
+}
+
 async function link() {
-  const at = place.written(here());
-  history.replaceState(null, "", at);
+  remember();
+  const at = location.hash;
   const later = `While this page is served it leads here; later, wsiproc view … --at '${at.slice(1)}' does.`;
   try {
     await navigator.clipboard.writeText(location.href);

@@ -43,6 +43,7 @@ export class Pane {
     this.options = { show: "auto", fill: false, tissue: true, slide: true, opacity: 1, mixed: false };
     this.selected = null;
     this.stage = { density: 0, nuclei: 0, outlines: false };
+    this.coming = 0; // chunks of outlines that are on their way
     this.viewer = viewerOn(element, slide, minimap);
     [this.under, this.middle, this.over] = ["under", "nuclei", "over"].map((name) => {
       const canvas = document.createElement("canvas");
@@ -240,6 +241,7 @@ export class Pane {
 
   #drawNuclei(view, dpr, chunks) {
     if (!this.#drawing) return;
+    this.coming = 0;
     this.middle.hidden = this.stage.nuclei === 0;
     if (this.middle.hidden) return;
     this.middle.style.opacity = this.stage.nuclei * this.options.opacity;
@@ -259,6 +261,7 @@ export class Pane {
       }
       const here = chunks[i].map((chunk) => [chunk, result.outlines(chunk)]);
       const coming = here.filter(([, outlines]) => !outlines).map(([chunk]) => chunk);
+      this.coming += coming.length;
       this.#drawing.dots(layer, coming, dot / 2);
       const line = (view.umPerPx > 0.6 ? 1.25 : 1.75) * dpr;
       this.#drawing.outlines(layer, here.map(([, outlines]) => outlines).filter(Boolean), line, this.options.fill);
