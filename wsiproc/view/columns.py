@@ -61,7 +61,7 @@ def row_of(result: StoredResult, row: int) -> dict[str, Any]:
             with opened(result.table) as file:
                 names = [n for n in file.schema_arrow.names if n not in _NOT_TOLD]
                 table = file.read_row_group(group.number, columns=names)
-            values = table.slice(row - group.first, 1).to_pylist()[0]
+            values: dict[str, Any] = table.slice(row - group.first, 1).to_pylist()[0]
             # More than 53 bits: a number of JavaScript would be another nucleus.
             return values | {"nucleus_id": str(values["nucleus_id"])}
     raise StoreError(f"the result has no row {row}")
