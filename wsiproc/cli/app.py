@@ -14,6 +14,7 @@ from wsiproc.cli import (
     audit,
     batch,
     check,
+    diff,
     doctor,
     evaluate,
     gc,
@@ -52,6 +53,7 @@ app.command("train", cls=train.TrainCommand)(train.train)
 app.command("select")(select.select)
 app.command("synthesize")(synthesize.synthesize)
 app.command("evaluate")(evaluate.evaluate)
+app.command("diff")(diff.diff)
 app.command("propose")(propose.propose)
 app.command("doctor")(doctor.doctor)
 

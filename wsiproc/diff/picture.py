@@ -18,7 +18,7 @@ from wsiproc.overview import coloured, round_up, slide_box
 from wsiproc.query.results import StoredResult
 
 COLOURS: Final[dict[int, tuple[int, int, int]]] = {
-    MATCHED: (120, 120, 130),
+    MATCHED: (72, 72, 84),
     MOVED: (214, 140, 0),
     RECLASSIFIED: (170, 60, 150),
     GAINED: (0, 100, 190),
@@ -89,7 +89,7 @@ def _slide(result: StoredResult, panel: tuple[int, int]) -> Floats:
             f"overview.png cannot be read ({type(error).__name__}): `wsiproc check` says whether "
             "it is damaged"
         ) from None
-    return 255 - 0.42 * (255 - np.asarray(grey, np.float64)[..., None])
+    return 255 - 0.3 * (255 - np.asarray(grey, np.float64)[..., None])
 
 
 def _counted(
@@ -120,9 +120,9 @@ def _dots(slide: Floats, difference: Difference) -> Image.Image:
             continue
         # The middle of a lone dot is 1, whatever the sigma.
         dots = ndimage.gaussian_filter(counts, sigma) * (2 * math.pi * sigma**2)
-        strength = 0.8 if code == MATCHED else 3.0
+        strength = 1.5 if code == MATCHED else 3.0
         alpha = (1 - np.exp(-strength * dots))[..., None]
-        alpha *= 0.45 if code == MATCHED else 1.0
+        alpha *= 0.55 if code == MATCHED else 1.0
         mixed = mixed * (1 - alpha) + np.array(COLOURS[code], np.float64) * alpha
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
 
@@ -182,7 +182,7 @@ def _plain(
             pen.line((x, middle, x + size, middle), fill, 2)
             for tip in (-4, 4):
                 pen.line((x + size - 5, middle + tip, x + size, middle), fill, 2)
-            x += size
+            x += size * 1.25
         pen.text((x, y), part, fill, font)
         x += pen.textlength(part, font)
 
