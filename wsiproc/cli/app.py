@@ -21,6 +21,7 @@ from wsiproc.cli import (
     info,
     models,
     propose,
+    report,
     run,
     sample,
     select,
@@ -53,6 +54,7 @@ app.command("train", cls=train.TrainCommand)(train.train)
 app.command("select")(select.select)
 app.command("synthesize")(synthesize.synthesize)
 app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
 app.command("diff")(diff.diff)
 app.command("propose")(propose.propose)
 app.command("doctor")(doctor.doctor)

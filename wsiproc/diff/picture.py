@@ -13,8 +13,7 @@ from scipy import ndimage
 
 from wsiproc.diff.comparing import CHANGES, GAINED, LOST, MATCHED, MOVED, RECLASSIFIED, Difference
 from wsiproc.diff.pairing import Floats
-from wsiproc.errors import StoreError
-from wsiproc.overview import coloured, round_up, slide_box
+from wsiproc.overview import coloured, round_up, slide_panel
 from wsiproc.query.results import StoredResult
 
 COLOURS: Final[dict[int, tuple[int, int, int]]] = {
@@ -28,7 +27,6 @@ COLOURS: Final[dict[int, tuple[int, int, int]]] = {
 _INK, _FAINT, _LINE = (38, 38, 46), (106, 106, 118), (214, 214, 220)
 _MARGIN, _BETWEEN, _HEADER, _BAR, _FOOT = 36, 28, 122, 104, 44
 _LONGEST, _SHORTEST = 900, 320
-_MOST_PX: Final = 1 << 26
 _DOT_UM = 5.0
 """Diameter of a nucleus' dot, where a pixel is not larger than that."""
 
@@ -77,18 +75,8 @@ def _laid_out(size_um: tuple[float, float]) -> tuple[tuple[int, int], bool]:
 
 def _slide(result: StoredResult, panel: tuple[int, int]) -> Floats:
     """The slide from the result's overview, grey and pale; ``[h, w, 1]``, 0 to 255."""
-    try:
-        with Image.open(result.file("overview.png"), formats=("PNG",)) as overview:
-            box = slide_box(result.size_um)
-            fits = overview.width >= box[2] and overview.height >= box[3]
-            if not fits or overview.width * overview.height > _MOST_PX:
-                raise StoreError("overview.png is not the one that the result was published with")
-            grey = overview.crop(box).convert("L").resize(panel, Image.Resampling.LANCZOS)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise StoreError(
-            f"overview.png cannot be read ({type(error).__name__}): `wsiproc check` says whether "
-            "it is damaged"
-        ) from None
+    whole = slide_panel(result.file("overview.png"), result.size_um)
+    grey = whole.convert("L").resize(panel, Image.Resampling.LANCZOS)
     return 255 - 0.3 * (255 - np.asarray(grey, np.float64)[..., None])
 
 
