@@ -168,7 +168,8 @@ def _x(value: float, axis: Axis) -> float:
 
 def _ticks(axis: Axis, base: float, beyond: int) -> str:
     """A line below the bars, and four to six numbers."""
-    rough = (axis.high - axis.low) / 5
+    wide = len(f"{axis.high:,.10g}") > 6
+    rough = (axis.high - axis.low) / (3 if wide else 5)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * f for f in (1, 2, 2.5, 5, 10) if power * f >= rough * (1 - 1e-9))
     drawn = [f'<line x1="{_LEFT}" x2="{_WIDE - _RIGHT}" y1="{base}" y2="{base}"/>']
@@ -176,7 +177,7 @@ def _ticks(axis: Axis, base: float, beyond: int) -> str:
     while (value := number * step) <= axis.high + 1e-9:
         x = _x(value, axis)
         anchor = "start" if x < _LEFT + 8 else "end" if x > _WIDE - _RIGHT - 8 else "middle"
-        said = f"{value:.10g}" + ("+" if beyond and anchor == "end" else "")
+        said = f"{value:,.10g}" + ("+" if beyond and anchor == "end" else "")
         drawn.append(
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 3}"/>'
             f'<text x="{x:.1f}" y="{base + 15}" text-anchor="{anchor}">{said}</text>'

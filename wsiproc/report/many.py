@@ -6,7 +6,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,18 +34,21 @@ _PLUM: Final = (116, 36, 111)
 
 @dataclass(frozen=True, slots=True)
 class _Slide:
-    """A slide in numbers, all from its manifest; `far` is how its density stands out, or 0."""
+    """A slide in numbers, all from its manifest; `far` is how far its density lies from the others'.
+
+    `far` is in robust standard deviations; None where that is not judged.
+    """
 
     result: StoredResult
     mm2: float
     per_mm2: float | None
-    far: float = 0.0
+    far: float | None = None
 
     @property
     def remarks(self) -> list[str]:
         """What is worth a look."""
         told = [safe(text) for text in self.result.manifest.warnings]
-        if abs(self.far) >= _FAR:
+        if self.far is not None and abs(self.far) >= _FAR:
             told.append(f"{'more' if self.far > 0 else 'fewer'} nuclei per mm² than the others")
         if not self.result.nuclei:
             told.append("no nucleus was found")
@@ -88,8 +91,7 @@ def _judged(results: Sequence[StoredResult]) -> list[_Slide]:
     if not spread:
         return slides
     return [
-        _Slide(s.result, s.mm2, s.per_mm2, 0.0 if s.per_mm2 is None else (s.per_mm2 - middle) / spread)
-        for s in slides
+        s if s.per_mm2 is None else replace(s, far=(s.per_mm2 - middle) / spread) for s in slides
     ]
 
 
@@ -114,7 +116,7 @@ def _figures(slides: Sequence[_Slide]) -> str:
     boxes = (
         (f"{len(slides):,}", "slides"),
         (f"{nuclei:,}", "nuclei"),
-        (f"{plain(mm2)} mm²", "of tissue searched"),
+        (f"{plain(mm2)} <small>mm²</small>", "of tissue searched"),
         (plain(float(np.median(known))) if known else "–", "per mm², median of slides"),
     )
     return (
@@ -128,7 +130,8 @@ def _attention(slides: Sequence[_Slide]) -> str:
     """Slides with a remark, before all others."""
     marked = [s for s in slides if s.remarks]
     if not marked:
-        return '<p class="fine">No slide has a warning, and none stands out.</p>'
+        alike = ", and none stands out" if any(s.far is not None for s in slides) else ""
+        return f'<p class="fine">No slide has a warning{alike}.</p>'
     rows = ((f"<b>{safe(s.result.slide_id)}</b>", "<br>".join(s.remarks)) for s in marked)
     return (
         f"<section><h2>Look at these <small>{len(marked):,}</small></h2>"
@@ -225,13 +228,19 @@ def _table(slides: Sequence[_Slide]) -> str:
             plain(s.mm2),
             "–" if s.per_mm2 is None else plain(s.per_mm2),
             *(
-                plain(s.result.manifest.classes.get(name, 0) / s.mm2) if s.mm2 > 0 else "–"
-                for name in shown
+                _per_mm2(s.result.manifest.classes.get(name), s.mm2) for name in shown
             ),
         )
         for s in slides
     )
     return f"<section><h2>All slides</h2>{table(heads, rows)}</section>"
+
+
+def _per_mm2(count: int | None, mm2: float) -> str:
+    """Of a class; nothing where the model does not know it."""
+    if count is None:
+        return ""
+    return plain(count / mm2) if mm2 > 0 else "–"
 
 
 def _foot() -> str:

@@ -46,12 +46,12 @@ def figures(result: StoredResult, nuclei: Nuclei, mm2: float) -> str:
     boxes = [
         (f"{len(nuclei):,}", "nuclei"),
         (plain(len(nuclei) / mm2) if mm2 > 0 else "–", "per mm² of tissue"),
-        (f"{plain(mm2)} mm²", "of tissue searched"),
+        (f"{plain(mm2)} <small>mm²</small>", "of tissue searched"),
     ]
     if area is not None:
-        boxes.append((f"{plain(area.middle)} µm²", "median area"))
+        boxes.append((f"{plain(area.middle)} <small>µm²</small>", "median area"))
     else:
-        boxes.append((f"{plain(near.middle)} µm" if near else "–", "to the nearest nucleus, median"))
+        boxes.append((f"{plain(near.middle)} <small>µm</small>" if near else "–", "to the next nucleus"))
     shown = "".join(f"<li><b>{number}</b><span>{what}</span></li>" for number, what in boxes)
     said = ""
     if len(nuclei) and area is not None and near is not None:
@@ -141,7 +141,8 @@ def charts(result: StoredResult, nuclei: Nuclei) -> str:
     ]
     near = axis_of(nuclei.nearest)
     parts = _parts(result, nuclei, nuclei.nearest)
-    drawn.append(histogram("Distance to the nearest nucleus", "µm", parts, near))
+    drawn.append(histogram("Nearest nucleus", "µm", parts, near))
+    title = "Size, shape and certainty" if len(drawn) > 2 else "Certainty and spacing"
     shapes = (
         "Eccentricity is 0 for a circle and near 1 for a needle. Solidity is 1 for a nucleus "
         "without dents. "
@@ -149,9 +150,9 @@ def charts(result: StoredResult, nuclei: Nuclei) -> str:
         else ""
     )
     return (
-        f'<section><h2>Size, shape and certainty</h2><div class="charts">{"".join(drawn)}</div>'
+        f'<section><h2>{title}</h2><div class="charts">{"".join(drawn)}</div>'
         f'<p class="soft">Bars count nuclei. The line is the median, the grey band holds the middle '
-        f"half. {shapes}The score says how sure the model is, not how often it is right.</p></section>"
+        f"half. {shapes}Distances are from centre to centre. The score says how sure the model is, not how often it is right.</p></section>"
     )
 
 
@@ -165,7 +166,7 @@ def galleries(shown: Sequence[tuple[Gallery, Sequence[Crop] | None]]) -> str:
         said = "This model gives points. With <code>--slide</code> the report shows their pixels."
         return f'<section><h2>Nuclei, one by one</h2><p class="soft">{said}</p></section>'
     hint = (
-        "Each row has one scale. On a screen, an outline hides under the pointer."
+        "Each row has one scale. On a screen, what is drawn over a nucleus hides under the pointer."
         if pixels
         else "Outlines as they are stored; each row has one scale. With <code>--slide</code> the "
         "report shows their pixels too."
@@ -182,7 +183,7 @@ def _class_row(each: ClassNumbers, nuclei: Nuclei, axis: Axis | None) -> str:
         shapes = f"<td class=n>{_quartiles(each.area)}</td><td class=n>{_middle(each.long_axis)}</td>"
     density = "–" if each.per_mm2 is None else plain(each.per_mm2)
     return (
-        f'<tr><td><span class="swatch" style="background:{rgb(each.about.color)}"></span>'
+        f'<tr><td{" class=name" if len(each.about.name) <= 24 else ""}><span class="swatch" style="background:{rgb(each.about.color)}"></span>'
         f"{safe(each.about.name)}</td><td class=n>{each.nuclei:,}</td>"
         f"<td class=n>{100 * each.share:.1f} %</td><td class=n>{density}</td>{shapes}"
         f"<td class=n>{_middle(each.score)}</td>{drawn}</tr>"
@@ -245,7 +246,7 @@ def _crop(each: Shown, field: float, crop: Crop | None, *, scaled: bool) -> str:
     else:
         path = _path((each.outline,), each.x, each.y, 2)
         shape = (
-            f'<path class="body" d="{path}" fill="{color}" stroke="{color}"/>'
+            f'<path class="body" d="{path}" style="fill:{color};stroke:{color}"/>'
             if crop is None
             else f'<path class="halo" d="{path}"/><path class="rim" d="{path}" stroke="{color}"/>'
         )

@@ -52,7 +52,8 @@ header { display: flex; justify-content: space-between; gap: 2rem; align-items: 
 .figures li { padding: .85rem 1.1rem .75rem; border-left: 1px solid var(--line) }
 .figures li:first-child { border-left: 0; padding-left: 0 }
 .figures b { display: block; font-size: 1.85rem; line-height: 1.2; font-weight: 600;
-  letter-spacing: -.015em; font-variant-numeric: tabular-nums }
+  letter-spacing: -.015em; font-variant-numeric: tabular-nums; white-space: nowrap }
+.figures b small { font-size: .62em; color: inherit; font-weight: 500; letter-spacing: 0 }
 .figures span { color: var(--soft); font-size: .86rem }
 .lead { font-size: 1.06rem; max-width: 48rem }
 .notice { border-left: 4px solid var(--fair); background: #fdf6e8; padding: .6rem 1rem;
@@ -82,6 +83,7 @@ th { font-weight: 500; color: var(--soft); font-size: .84rem; vertical-align: bo
 tr.all td { border-bottom: 0; font-weight: 600 }
 td:last-child, th:last-child { padding-right: 0 }
 .n { text-align: right; white-space: nowrap }
+.name { white-space: nowrap }
 .swatch { display: inline-block; width: .72rem; height: .72rem; border-radius: 2px;
   margin-right: .5rem; vertical-align: -.04rem }
 .spark { display: block; width: 7rem; height: 1.4rem; margin-left: auto }
@@ -108,6 +110,7 @@ dl { display: grid; grid-template-columns: 10.5rem 1fr; gap: 0; margin: .3rem 0 
 dt, dd { padding: .24rem 0; border-bottom: 1px solid var(--line); margin: 0 }
 dt { color: var(--soft); font-size: .9rem } dd { overflow-wrap: anywhere; padding-left: .6rem }
 .columns { display: grid; grid-template-columns: 1fr 1fr; gap: 0 2.2rem }
+.columns dl { grid-template-columns: 6.6rem 1fr }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1rem }
 .tiles img { display: block; width: 100%; height: 9.5rem; object-fit: contain;
   background: var(--pale); border-radius: 3px } .tiles b { overflow-wrap: anywhere }
