@@ -86,9 +86,7 @@ def test_outlines_that_share_more_than_half_are_pairs_whatever_else_is_near(
     assert other.outline is not None
     pairs = settled(candidates(one, other, RADIUS), RADIUS)
     common = shapely.area(shapely.intersection(one.outline[:, None], other.outline[None]))
-    iou = common / (
-        shapely.area(one.outline)[:, None] + shapely.area(other.outline)[None] - common
-    )
+    iou = common / (shapely.area(one.outline)[:, None] + shapely.area(other.outline)[None] - common)
     # A disc of B may lie on two of B's own here, unlike in a result: then the larger IoU counts.
     sure = np.argwhere((iou > 0.5) & (iou == iou.max(axis=0)) & (iou == iou.max(axis=1)[:, None]))
     assert {(int(a), int(b)) for a, b in sure} <= set(partners(pairs))

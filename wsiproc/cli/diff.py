@@ -127,7 +127,9 @@ def _show(console: Console, difference: Difference, tally: Tally, found: Verdict
         for name in ("  class", "A", "B", "F1", "became"):
             table.add_column(name, justify="left" if name in ("  class", "became") else "right")
         for each in classes(difference):
-            others = [f"{n:,} {other}" for other, n in each["became"].items() if other != each["name"]]
+            others = [
+                f"{n:,} {other}" for other, n in each["became"].items() if other != each["name"]
+            ]
             table.add_row(
                 f"  {each['name']}",
                 f"{each['nuclei_a']:,}",
@@ -155,12 +157,16 @@ def _show_tally(console: Console, tally: Tally, found: Verdict) -> None:
     if tally.area_a + tally.area_b > 0:
         table.add_row("  overlap", _number(tally.overlap), "of the area of all nuclei")
         low, high = tally.area_um2.limits_of_agreement
-        table.add_row("  area", _share(tally.area_um2.change), f"95 % from {low:+.2f} to {high:+.2f} µm²")
+        table.add_row(
+            "  area", _share(tally.area_um2.change), f"95 % from {low:+.2f} to {high:+.2f} µm²"
+        )
     table.add_row("  score", f"{tally.score.bias:+.4f}" if tally.pairs else "-", "on average")
     console.print(table)
     for each in found.limits:
         limit = f"  {each.limit} {each.wanted:g}: {_number(each.found)}"
-        console.print(Text(limit + ("" if each.kept else "  not kept"), "green" if each.kept else "red"))
+        console.print(
+            Text(limit + ("" if each.kept else "  not kept"), "green" if each.kept else "red")
+        )
     console.print(Text("  the same" if found.same else "  different", _mood(found.same)))
 
 

@@ -20,7 +20,9 @@ def report(
     ),
     slide: Annotated[
         Path | None,
-        typer.Option(help="The result's slide: shows nuclei with their pixels.", show_default=False),
+        typer.Option(
+            help="The result's slide: shows nuclei with their pixels.", show_default=False
+        ),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Write over a page that is there.")

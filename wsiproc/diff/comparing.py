@@ -222,7 +222,12 @@ def regions(difference: Difference) -> list[tuple[int, float, Tally]]:
     tree = shapely.STRtree(np.concatenate(shapes))
     of_a, of_b = (_region_of(tree, side) for side in (difference.side_a, difference.side_b))
     return list(
-        zip(ids, (area / 1e6 for area in areas), difference.tallies(of_a, of_b, len(ids)), strict=True)
+        zip(
+            ids,
+            (area / 1e6 for area in areas),
+            difference.tallies(of_a, of_b, len(ids)),
+            strict=True,
+        )
     )
 
 

@@ -182,9 +182,7 @@ def _distance(a: Place, b: Place, i: Ints, j: Ints) -> Floats:
     return np.asarray(np.hypot(a.x[i] - b.x[j], a.y[i] - b.y[j]), np.float64)
 
 
-def _most_iou(
-    a: NDArray[np.object_], b: NDArray[np.object_], i: Ints, j: Ints
-) -> Floats:
+def _most_iou(a: NDArray[np.object_], b: NDArray[np.object_], i: Ints, j: Ints) -> Floats:
     """What the intersection over union can be at most, from boxes and areas alone."""
     one, other = shapely.bounds(a)[i], shapely.bounds(b)[j]
     edges = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])

@@ -7,7 +7,6 @@ import math
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
@@ -80,9 +79,7 @@ def _slide(result: StoredResult, panel: tuple[int, int]) -> Floats:
     return 255 - 0.3 * (255 - np.asarray(grey, np.float64)[..., None])
 
 
-def _counted(
-    difference: Difference, panel: tuple[int, int]
-) -> dict[int, Floats]:
+def _counted(difference: Difference, panel: tuple[int, int]) -> dict[int, Floats]:
     """How many nuclei of each kind lie in each pixel of a panel; ``[h, w]``."""
     width, height = panel
     across, down = difference.a.size_um
@@ -115,9 +112,7 @@ def _dots(slide: Floats, difference: Difference) -> Image.Image:
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
 
 
-def _share(
-    difference: Difference, panel: tuple[int, int]
-) -> tuple[tuple[Floats, Floats], float]:
+def _share(difference: Difference, panel: tuple[int, int]) -> tuple[tuple[Floats, Floats], float]:
     """The share of nuclei around each pixel that changed, how sure of it, and a round maximum."""
     counts = _counted(difference, panel)
     every = np.sum(list(counts.values()), axis=0)

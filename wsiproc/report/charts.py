@@ -75,7 +75,7 @@ def histogram(
     """A histogram of all parts stacked on each other, with its quartiles; a figure of the page."""
     parts = [Part(p.name, p.color, p.values[np.isfinite(p.values)]) for p in parts]
     every = np.concatenate([p.values for p in parts]) if parts else np.empty(0)
-    head = f'<figcaption><b>{html.escape(title)}</b> {_spread(every, unit)}</figcaption>'
+    head = f"<figcaption><b>{html.escape(title)}</b> {_spread(every, unit)}</figcaption>"
     if not len(every):
         return f'<figure class="chart">{head}</figure>'
     counts = np.array([axis.counts(p.values) for p in parts])

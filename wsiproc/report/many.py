@@ -227,9 +227,7 @@ def _table(slides: Sequence[_Slide]) -> str:
             f"{s.result.nuclei:,}",
             plain(s.mm2),
             "–" if s.per_mm2 is None else plain(s.per_mm2),
-            *(
-                _per_mm2(s.result.manifest.classes.get(name), s.mm2) for name in shown
-            ),
+            *(_per_mm2(s.result.manifest.classes.get(name), s.mm2) for name in shown),
         )
         for s in slides
     )

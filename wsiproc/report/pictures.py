@@ -98,7 +98,11 @@ def slide_pictures(
         If what is needed cannot be read.
     """
     tissue = _polygons(result, TISSUE)
-    picture = slide_panel(result.file("overview.png"), result.size_um) if slide is None else _small(slide, result)
+    picture = (
+        slide_panel(result.file("overview.png"), result.size_um)
+        if slide is None
+        else _small(slide, result)
+    )
     searched = _on_grid(tissue, density) | (density.counts > 0)
     heat, top = draw_density(picture, searched, density, result.size_um)
     skipped = _polygons(result, SKIPPED) if result.has(SKIPPED) else ()

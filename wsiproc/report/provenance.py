@@ -20,7 +20,9 @@ def seams(audit: Mapping[str, Any]) -> str:
     )
     title = "<h2>Seams between tiles</h2>"
     if not audit:
-        return f'<section>{title}<p class="soft">The result holds no audit of its seams.</p></section>'
+        return (
+            f'<section>{title}<p class="soft">The result holds no audit of its seams.</p></section>'
+        )
     if not audit.get("seam_px"):
         return f'<section>{title}<p class="good">One tile held all tissue: no seams.</p></section>'
     rows = [
@@ -90,7 +92,10 @@ def _slide(result: StoredResult) -> Iterator[tuple[str, str]]:
     slide = result.manifest.slide
     width, height = result.size_um
     yield "Called", safe(result.slide_id)
-    yield "Size", f"{slide.width:,} × {slide.height:,} px, {width / 1e3:.2f} × {height / 1e3:.2f} mm"
+    yield (
+        "Size",
+        f"{slide.width:,} × {slide.height:,} px, {width / 1e3:.2f} × {height / 1e3:.2f} mm",
+    )
     x, y = slide.mpp
     mpp = f"{x:.4g}" if x == y else f"{x:.4g} × {y:.4g}"
     yield "Resolution", f"{mpp} µm per px, {_SOURCES[slide.mpp_source]}"
@@ -128,7 +133,9 @@ def _settings(science: Mapping[str, Any]) -> Iterator[str]:
         yield f"resolution given: {science['mpp']:g} µm per px"
     if science.get("exact_mpp"):
         yield "resampled to the model's exact resolution"
-    yield "stain brought to the model's, if it takes it" if science.get("stain") else "stain as it is"
+    yield (
+        "stain brought to the model's, if it takes it" if science.get("stain") else "stain as it is"
+    )
     if science.get("max_bad_tiles"):
         yield f"up to {100 * science['max_bad_tiles']:g} % of tiles may be unreadable"
 

@@ -51,7 +51,9 @@ def figures(result: StoredResult, nuclei: Nuclei, mm2: float) -> str:
     if area is not None:
         boxes.append((f"{plain(area.middle)} <small>µm²</small>", "median area"))
     else:
-        boxes.append((f"{plain(near.middle)} <small>µm</small>" if near else "–", "to the next nucleus"))
+        boxes.append(
+            (f"{plain(near.middle)} <small>µm</small>" if near else "–", "to the next nucleus")
+        )
     shown = "".join(f"<li><b>{number}</b><span>{what}</span></li>" for number, what in boxes)
     said = ""
     if len(nuclei) and area is not None and near is not None:
@@ -119,7 +121,9 @@ def classes(numbers: Sequence[ClassNumbers], nuclei: Nuclei, mm2: float) -> str:
             f"<td class=n>{_middle(Quartiles.of(nuclei.columns['score']))}</td>"
             f"{'<td></td>' if outlined else ''}</tr>"
         )
-    shape_heads = "<th class=n>area, µm²<br>median (middle half)</th><th class=n>long axis, µm<br>median</th>"
+    shape_heads = (
+        "<th class=n>area, µm²<br>median (middle half)</th><th class=n>long axis, µm<br>median</th>"
+    )
     return (
         '<section><h2>Classes</h2><div class="scroll"><table><thead><tr><th>class</th>'
         "<th class=n>nuclei</th><th class=n>share</th><th class=n>per mm²</th>"
@@ -180,7 +184,9 @@ def _class_row(each: ClassNumbers, nuclei: Nuclei, axis: Axis | None) -> str:
     if axis is not None:
         mine = nuclei.columns["area_um2"][nuclei.class_id == each.class_id]
         drawn = f"<td>{spark(mine, axis, each.about.color)}</td>"
-        shapes = f"<td class=n>{_quartiles(each.area)}</td><td class=n>{_middle(each.long_axis)}</td>"
+        shapes = (
+            f"<td class=n>{_quartiles(each.area)}</td><td class=n>{_middle(each.long_axis)}</td>"
+        )
     density = "–" if each.per_mm2 is None else plain(each.per_mm2)
     return (
         f'<tr><td{" class=name" if len(each.about.name) <= 24 else ""}><span class="swatch" style="background:{rgb(each.about.color)}"></span>'
