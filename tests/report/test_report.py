@@ -26,7 +26,7 @@ from wsiproc.report.writing import write_report
 from wsiproc.store.manifest import MANIFEST, read_manifest
 from wsiproc.testing.results import drawn_result
 
-VOID = {"meta", "img", "br", "image", "rect", "line", "circle", "path"}
+VOID = {"meta", "img", "br"}
 CHROMIUM = shutil.which("chromium")
 
 

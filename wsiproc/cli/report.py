@@ -28,7 +28,7 @@ def report(
         bool, typer.Option("--replace", help="Write over a page that is there.")
     ] = False,
 ) -> None:
-    """Write one self-contained page: pictures, numbers, nuclei one by one, and where it all is from.
+    """Write one self-contained page: pictures, numbers, nuclei one by one, where it is from.
 
     It needs no network and no script, prints well on A4, and may be mailed.
     """

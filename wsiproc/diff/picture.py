@@ -10,7 +10,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from wsiproc.diff.comparing import CHANGES, GAINED, LOST, MATCHED, MOVED, RECLASSIFIED, Difference
+from wsiproc.diff.difference import (
+    CHANGES,
+    GAINED,
+    LOST,
+    MATCHED,
+    MOVED,
+    RECLASSIFIED,
+    Difference,
+)
 from wsiproc.diff.pairing import Floats
 from wsiproc.overview import coloured, round_up, slide_panel
 from wsiproc.query.results import StoredResult

@@ -13,7 +13,8 @@ import shapely
 from numpy.typing import NDArray
 
 from wsiproc.diff.cells import Rows, reading, squares
-from wsiproc.diff.comparing import CHANGES, LOST, Difference, grown
+from wsiproc.diff.comparing import grown
+from wsiproc.diff.difference import CHANGES, LOST, Difference
 from wsiproc.diff.pairing import Ints
 from wsiproc.store.geoparquet import PIECE, writing
 from wsiproc.store.order import key_of

@@ -85,7 +85,7 @@ class Tally:
     a, b
         Nuclei of each.
     matched, moved, reclassified
-        Pairs, see `comparing.CHANGES`.
+        Pairs, see `difference.CHANGES`.
     identical
         Pairs of one class with the same outline, or the same point, to the last bit.
     halves

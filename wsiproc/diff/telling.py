@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wsiproc.diff.comparing import CHANGES, Difference
+from wsiproc.diff.difference import CHANGES, Difference
 from wsiproc.diff.limits import Judged, Limits, judged
 from wsiproc.diff.provenance import apart
 from wsiproc.diff.tally import Tally, number

@@ -30,13 +30,15 @@ _FAR: Final = 3.5
 _LEAST: Final = 8
 """Of fewer slides none is said to stand out."""
 _PLUM: Final = (116, 36, 111)
+_MOOD: Final = {"quarantined": "bad", "waiting": "fair"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Slide:
-    """A slide in numbers, all from its manifest; `far` is how far its density lies from the others'.
+    """A slide in numbers, all from its manifest.
 
-    `far` is in robust standard deviations; None where that is not judged.
+    `far` is how far its density lies from the others', in robust standard deviations; None where
+    that is not judged.
     """
 
     result: StoredResult
@@ -145,8 +147,7 @@ def _undone(records: Sequence[Record]) -> str:
     rows = (
         (
             f"<b>{safe(record.slide_id)}</b>",
-            f'<span class="{"bad" if record.state == "quarantined" else "fair"}">'
-            f"{safe(record.state)}</span>",
+            f'<span class="{_MOOD.get(record.state, "")}">{safe(record.state)}</span>',
             safe(record.trouble.message if record.trouble else "not begun"),
         )
         for record in records

@@ -40,4 +40,7 @@ def table(heads: Iterable[tuple[str, bool]], rows: Iterable[Iterable[str]]) -> s
         + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="scroll"><table><thead><tr>{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )

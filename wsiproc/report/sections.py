@@ -16,6 +16,8 @@ from wsiproc.report.markup import day, safe
 from wsiproc.report.measures import ClassNumbers, Nuclei, Quartiles
 from wsiproc.report.pictures import Crop, Picture, SlidePictures
 
+_SHORT = 24
+"""Characters of a class name that is not broken over lines."""
 _CHARTS = (
     ("area_um2", "Area", "µm²", False),
     ("major_um", "Long axis", "µm", False),
@@ -155,8 +157,9 @@ def charts(result: StoredResult, nuclei: Nuclei) -> str:
     )
     return (
         f'<section><h2>{title}</h2><div class="charts">{"".join(drawn)}</div>'
-        f'<p class="soft">Bars count nuclei. The line is the median, the grey band holds the middle '
-        f"half. {shapes}Distances are from centre to centre. The score says how sure the model is, not how often it is right.</p></section>"
+        '<p class="soft">Bars count nuclei. The line is the median, the grey band holds the '
+        f"middle half. {shapes}Distances are from centre to centre. The score says how sure the "
+        "model is, not how often it is right.</p></section>"
     )
 
 
@@ -188,9 +191,10 @@ def _class_row(each: ClassNumbers, nuclei: Nuclei, axis: Axis | None) -> str:
             f"<td class=n>{_quartiles(each.area)}</td><td class=n>{_middle(each.long_axis)}</td>"
         )
     density = "–" if each.per_mm2 is None else plain(each.per_mm2)
+    short = " class=name" if len(each.about.name) <= _SHORT else ""
     return (
-        f'<tr><td{" class=name" if len(each.about.name) <= 24 else ""}><span class="swatch" style="background:{rgb(each.about.color)}"></span>'
-        f"{safe(each.about.name)}</td><td class=n>{each.nuclei:,}</td>"
+        f'<tr><td{short}><span class="swatch" style="background:{rgb(each.about.color)}">'
+        f"</span>{safe(each.about.name)}</td><td class=n>{each.nuclei:,}</td>"
         f"<td class=n>{100 * each.share:.1f} %</td><td class=n>{density}</td>{shapes}"
         f"<td class=n>{_middle(each.score)}</td>{drawn}</tr>"
     )
@@ -260,7 +264,8 @@ def _crop(each: Shown, field: float, crop: Crop | None, *, scaled: bool) -> str:
         f'<figure class="crop"><svg viewBox="{-half:g} {-half:g} {field:g} {field:g}" role="img" '
         f'aria-label="nucleus {each.nucleus_id}"><title>nucleus {each.nucleus_id}, at '
         f"{each.x:,.1f}, {each.y:,.1f} µm</title>{pixels}{shape}"
-        f"{_scale(field) if scaled else ''}</svg><figcaption>{safe(each.said)}</figcaption></figure>"
+        f"{_scale(field) if scaled else ''}</svg>"
+        f"<figcaption>{safe(each.said)}</figcaption></figure>"
     )
 
 
