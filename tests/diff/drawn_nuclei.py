@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +77,7 @@ def publish_drawn(
         local=True,
     )
     provenance = Provenance(slide_id, slide, (SIZE, SIZE), "file", (0, 0), "cd" * 32, "ef" * 32)
-    mask = np.ones((50, 50), np.bool_)
-    mask[:, 25] = False
-    region = Region(mask, SIZE / 50, SIZE / 50, SIZE, SIZE)
-    density = DensityGrid.over(SIZE * mpp, SIZE * mpp)
+    region = _region()
     with staging(out, slide_id) as stage:
         written = write_nuclei(
             stage,
@@ -87,13 +85,11 @@ def publish_drawn(
             frame=frame,
             card=card,
             provenance=provenance,
-            heard=lambda x, y, _class: density.add(x, y),
         )
         write_tissue(
             stage, region.polygons_um(frame), frame=frame, card=card, provenance=provenance
         )
-        white = Thumbnail(np.full((50, 50, 3), 240, np.uint8), SIZE / 50, SIZE / 50)
-        (stage / "overview.png").write_bytes(draw_overview(white, region, density, frame, slide_id))
+        (stage / "overview.png").write_bytes(_overview(mpp))
         science = Science()
         manifest = Manifest(
             slide_id=slide_id,
@@ -114,6 +110,21 @@ def publish_drawn(
         )
         publish(stage, manifest, out, replace=False)
     return open_result(out / slide_id)
+
+
+def _region() -> Region:
+    """Tissue all over, but for a gap down the middle."""
+    mask = np.ones((50, 50), np.bool_)
+    mask[:, 25] = False
+    return Region(mask, SIZE / 50, SIZE / 50, SIZE, SIZE)
+
+
+@cache
+def _overview(mpp: float) -> bytes:
+    """Drawn once: what is in it is of no matter here."""
+    white = Thumbnail(np.full((50, 50, 3), 240, np.uint8), SIZE / 50, SIZE / 50)
+    frame = Frame.covering((SIZE, SIZE), (mpp, mpp), (2.0, 2.0))
+    return draw_overview(white, _region(), DensityGrid.over(SIZE * mpp, SIZE * mpp), frame, "S")
 
 
 def _nuclei(drawn: Sequence[Drawn], classes: list[str], px: float, polygons: bool) -> Nuclei:
