@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from wsiproc.errors import StoreError
 from wsiproc.geometry import Frame
 from wsiproc.slide import Thumbnail
 from wsiproc.tissue import Region
@@ -32,6 +34,8 @@ _MARGIN, _BETWEEN, _HEADER, _BAR = 36, 28, 84, 118
 _LONGEST, _SHORTEST = 900, 320
 """Bounds of a panel's longer and shorter edge, px."""
 _MOST_CELLS, _LEAST_CELL_UM = 1024, 16.0
+_MOST_PX = 1 << 26
+"""Of an overview that is read; what is drawn here is far smaller."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +112,7 @@ def draw_overview(
     slide = _fitted(thumb, region, layout.panel)
     per_um = layout.panel[0] / size_um[0], layout.panel[1] / size_um[1]
     outlines = region.polygons_um(frame)
-    map_, top = _heat(slide, region, density, frame)
+    map_, top = draw_density(slide, _searched(region, density, frame), density, size_um)
     picture = Image.new("RGB", layout.size, (255, 255, 255))
     for panel, corner in zip((slide, map_), layout.corners, strict=True):
         _outline(panel, outlines, per_um)
@@ -134,6 +138,35 @@ def slide_box(size_um: tuple[float, float]) -> tuple[int, int, int, int]:
     layout = _laid_out(size_um)
     (x, y), (width, height) = layout.corners[0], layout.panel
     return x, y, x + width, y + height
+
+
+def slide_panel(overview: Path, size_um: tuple[float, float]) -> Image.Image:
+    """The picture of the slide alone, cut from the overview that it was published with.
+
+    Parameters
+    ----------
+    overview
+        An ``overview.png``.
+    size_um
+        Width and height of its slide.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read, or is no overview of such a slide.
+    """
+    box = slide_box(size_um)
+    try:
+        with Image.open(overview, formats=("PNG",)) as picture:
+            large = picture.width * picture.height > _MOST_PX
+            if not large and picture.width >= box[2] and picture.height >= box[3]:
+                return picture.crop(box).convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise StoreError(
+            f"overview.png cannot be read ({type(error).__name__}): `wsiproc check` says whether "
+            "it is damaged"
+        ) from None
+    raise StoreError("overview.png is of another slide: `wsiproc check` says what was changed")
 
 
 def _laid_out(size_um: tuple[float, float]) -> _Layout:
@@ -175,17 +208,34 @@ def _fitted(thumb: Thumbnail, region: Region, panel: tuple[int, int]) -> Image.I
     return seen.resize(panel, Image.Resampling.LANCZOS, box=box)
 
 
-def _heat(
-    slide: Image.Image, region: Region, density: DensityGrid, frame: Frame
-) -> tuple[Image.Image, float]:
-    """Density laid over the greyed slide, and the density of the darkest colour, nuclei/mm²."""
+def _searched(region: Region, density: DensityGrid, frame: Frame) -> NDArray[np.bool_]:
+    """``[rows, columns]`` cells of a grid where nuclei were looked for."""
     rows, columns = density.counts.shape
     x, y = np.meshgrid((np.arange(columns) + 0.5), (np.arange(rows) + 0.5))
     centres = np.column_stack([x.ravel(), y.ravel()]) * density.cell_um
     size_um = region.width * frame.mpp_x, region.height * frame.mpp_y
     centres = np.minimum(centres, np.nextafter(size_um, 0))
     searched = region.contains(frame.um_to_level0(centres)).reshape(rows, columns)
-    searched |= density.counts > 0
+    return np.asarray(searched | (density.counts > 0), np.bool_)
+
+
+def draw_density(
+    slide: Image.Image,
+    searched: NDArray[np.bool_],
+    density: DensityGrid,
+    size_um: tuple[float, float],
+) -> tuple[Image.Image, float]:
+    """Density laid over the greyed slide, and the density of the darkest colour, nuclei/mm².
+
+    Parameters
+    ----------
+    slide
+        The whole slide, at the size that is wanted.
+    searched
+        ``[rows, columns]`` cells of the grid where nuclei were looked for.
+    size_um
+        Width and height of the slide.
+    """
     per_mm2, top = smoothed(density, searched, max(size_um))
     box = (0.0, 0.0, size_um[0] / density.cell_um, size_um[1] / density.cell_um)
     levels = _resized(per_mm2 / top, slide.size, box)

@@ -15,12 +15,15 @@ from wsiproc.cli import (
     audit,
     batch,
     check,
+    diff,
     doctor,
     evaluate,
     gc,
     info,
     models,
     propose,
+    query,
+    report,
     run,
     sample,
     select,
@@ -46,6 +49,7 @@ app.command("status")(status.status)
 app.command("check")(check.check)
 app.command("gc")(gc.gc)
 app.add_typer(audit.app, name="audit")
+app.command("query")(query.query)
 app.command("info")(info.info)
 app.command("sample")(sample.sample)
 app.command("models")(models.models)
@@ -54,6 +58,8 @@ app.command("train", cls=train.TrainCommand)(train.train)
 app.command("select")(select.select)
 app.command("synthesize")(synthesize.synthesize)
 app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
+app.command("diff")(diff.diff)
 app.command("propose")(propose.propose)
 app.command("view")(view.view)
 app.command("doctor")(doctor.doctor)

@@ -1,6 +1,7 @@
 """What a new model or version does to the nuclei of a slide."""
 
-from wsiproc.diff.comparing import CHANGES, Difference, Side, compare, regions
+from wsiproc.diff.comparing import compare, regions
+from wsiproc.diff.difference import CHANGES, Difference, Side
 from wsiproc.diff.pairing import Pairs
 from wsiproc.diff.tally import Spread, Tally
 

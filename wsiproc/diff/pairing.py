@@ -85,7 +85,8 @@ class Pairs:
     @classmethod
     def none(cls) -> Self:
         """No pairs."""
-        return cls(*(np.empty(0, np.int64) for _ in range(2)), *(np.empty(0) for _ in range(5)))
+        ids, floats = np.empty(0, np.int64), np.empty(0)
+        return cls(ids, ids, floats, floats, floats, floats, floats)
 
     def take(self, rows: Ints | Bools) -> Pairs:
         """Those that are wanted."""
@@ -119,8 +120,8 @@ def candidates(a: Place, b: Place, radius: float) -> Pairs:
     if not len(a.row) or not len(b.row):
         return Pairs.none()
     if a.outline is None or b.outline is None:
-        xy = (np.column_stack([place.x, place.y]) for place in (a, b))
-        i, j, _ = pairs_within(*xy, radius)
+        one, other = (np.column_stack([place.x, place.y]) for place in (a, b))
+        i, j, _ = pairs_within(one, other, radius)
         return _pairs(a, b, i, j, np.zeros(len(i)), np.zeros(len(i)))
     left, top, right, below = shapely.bounds(a.outline).T
     boxes = shapely.box(left - radius, top - radius, right + radius, below + radius)
@@ -182,9 +183,7 @@ def _distance(a: Place, b: Place, i: Ints, j: Ints) -> Floats:
     return np.asarray(np.hypot(a.x[i] - b.x[j], a.y[i] - b.y[j]), np.float64)
 
 
-def _most_iou(
-    a: NDArray[np.object_], b: NDArray[np.object_], i: Ints, j: Ints
-) -> Floats:
+def _most_iou(a: NDArray[np.object_], b: NDArray[np.object_], i: Ints, j: Ints) -> Floats:
     """What the intersection over union can be at most, from boxes and areas alone."""
     one, other = shapely.bounds(a)[i], shapely.bounds(b)[j]
     edges = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])

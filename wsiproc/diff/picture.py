@@ -7,18 +7,24 @@ import math
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from wsiproc.diff.comparing import CHANGES, GAINED, LOST, MATCHED, MOVED, RECLASSIFIED, Difference
+from wsiproc.diff.difference import (
+    CHANGES,
+    GAINED,
+    LOST,
+    MATCHED,
+    MOVED,
+    RECLASSIFIED,
+    Difference,
+)
 from wsiproc.diff.pairing import Floats
-from wsiproc.errors import StoreError
-from wsiproc.overview import coloured, round_up, slide_box
+from wsiproc.overview import coloured, round_up, slide_panel
 from wsiproc.query.results import StoredResult
 
 COLOURS: Final[dict[int, tuple[int, int, int]]] = {
-    MATCHED: (120, 120, 130),
+    MATCHED: (72, 72, 84),
     MOVED: (214, 140, 0),
     RECLASSIFIED: (170, 60, 150),
     GAINED: (0, 100, 190),
@@ -28,7 +34,6 @@ COLOURS: Final[dict[int, tuple[int, int, int]]] = {
 _INK, _FAINT, _LINE = (38, 38, 46), (106, 106, 118), (214, 214, 220)
 _MARGIN, _BETWEEN, _HEADER, _BAR, _FOOT = 36, 28, 122, 104, 44
 _LONGEST, _SHORTEST = 900, 320
-_MOST_PX: Final = 1 << 26
 _DOT_UM = 5.0
 """Diameter of a nucleus' dot, where a pixel is not larger than that."""
 
@@ -77,24 +82,12 @@ def _laid_out(size_um: tuple[float, float]) -> tuple[tuple[int, int], bool]:
 
 def _slide(result: StoredResult, panel: tuple[int, int]) -> Floats:
     """The slide from the result's overview, grey and pale; ``[h, w, 1]``, 0 to 255."""
-    try:
-        with Image.open(result.file("overview.png"), formats=("PNG",)) as overview:
-            box = slide_box(result.size_um)
-            fits = overview.width >= box[2] and overview.height >= box[3]
-            if not fits or overview.width * overview.height > _MOST_PX:
-                raise StoreError("overview.png is not the one that the result was published with")
-            grey = overview.crop(box).convert("L").resize(panel, Image.Resampling.LANCZOS)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise StoreError(
-            f"overview.png cannot be read ({type(error).__name__}): `wsiproc check` says whether "
-            "it is damaged"
-        ) from None
-    return 255 - 0.42 * (255 - np.asarray(grey, np.float64)[..., None])
+    whole = slide_panel(result.file("overview.png"), result.size_um)
+    grey = whole.convert("L").resize(panel, Image.Resampling.LANCZOS)
+    return 255 - 0.3 * (255 - np.asarray(grey, np.float64)[..., None])
 
 
-def _counted(
-    difference: Difference, panel: tuple[int, int]
-) -> dict[int, Floats]:
+def _counted(difference: Difference, panel: tuple[int, int]) -> dict[int, Floats]:
     """How many nuclei of each kind lie in each pixel of a panel; ``[h, w]``."""
     width, height = panel
     across, down = difference.a.size_um
@@ -120,16 +113,14 @@ def _dots(slide: Floats, difference: Difference) -> Image.Image:
             continue
         # The middle of a lone dot is 1, whatever the sigma.
         dots = ndimage.gaussian_filter(counts, sigma) * (2 * math.pi * sigma**2)
-        strength = 0.8 if code == MATCHED else 3.0
+        strength = 1.5 if code == MATCHED else 3.0
         alpha = (1 - np.exp(-strength * dots))[..., None]
-        alpha *= 0.45 if code == MATCHED else 1.0
+        alpha *= 0.55 if code == MATCHED else 1.0
         mixed = mixed * (1 - alpha) + np.array(COLOURS[code], np.float64) * alpha
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
 
 
-def _share(
-    difference: Difference, panel: tuple[int, int]
-) -> tuple[tuple[Floats, Floats], float]:
+def _share(difference: Difference, panel: tuple[int, int]) -> tuple[tuple[Floats, Floats], float]:
     """The share of nuclei around each pixel that changed, how sure of it, and a round maximum."""
     counts = _counted(difference, panel)
     every = np.sum(list(counts.values()), axis=0)
@@ -182,7 +173,7 @@ def _plain(
             pen.line((x, middle, x + size, middle), fill, 2)
             for tip in (-4, 4):
                 pen.line((x + size - 5, middle + tip, x + size, middle), fill, 2)
-            x += size
+            x += size * 1.25
         pen.text((x, y), part, fill, font)
         x += pen.textlength(part, font)
 

@@ -13,7 +13,8 @@ import shapely
 from numpy.typing import NDArray
 
 from wsiproc.diff.cells import Rows, reading, squares
-from wsiproc.diff.comparing import CHANGES, LOST, Difference, grown
+from wsiproc.diff.comparing import grown
+from wsiproc.diff.difference import CHANGES, LOST, Difference
 from wsiproc.diff.pairing import Ints
 from wsiproc.store.geoparquet import PIECE, writing
 from wsiproc.store.order import key_of
@@ -74,7 +75,10 @@ def _metadata(difference: Difference) -> dict[str, str]:
     for side, result in (("a", difference.a), ("b", difference.b)):
         manifest = result.manifest
         model = {"name": result.model.name, "version": result.model.version}
-        sides[side] = {"job_key": manifest.job_key, "model": model | {"sha256": result.model.sha256}}
+        sides[side] = {
+            "job_key": manifest.job_key,
+            "model": model | {"sha256": result.model.sha256},
+        }
     told = sides | {"radius_um": difference.radius_um}
     return {
         "wsiproc:slide_id": difference.a.slide_id,
@@ -87,9 +91,7 @@ def _by_square(difference: Difference) -> Iterator[pa.Table]:
     """The rows of each square along the curve, in the order of the curve."""
     described = _Described(difference)
     more = ["nucleus_id"]
-    with reading(
-        difference.a, difference.b, outlined=difference.outlined, more=more
-    ) as (one, two):
+    with reading(difference.a, difference.b, outlined=difference.outlined, more=more) as (one, two):
         ids_a = one.file.read(columns=more)["nucleus_id"].to_numpy()
         for square, box in squares(one, two):
             old, new = (reader.near(grown(box), square) for reader in (one, two))

@@ -85,7 +85,7 @@ class Tally:
     a, b
         Nuclei of each.
     matched, moved, reclassified
-        Pairs, see `comparing.CHANGES`.
+        Pairs, see `difference.CHANGES`.
     identical
         Pairs of one class with the same outline, or the same point, to the last bit.
     halves
@@ -116,7 +116,9 @@ class Tally:
     distance_um: Spread = Spread()
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+        return Tally(
+            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        )
 
     @property
     def pairs(self) -> int:
