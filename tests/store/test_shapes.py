@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -13,7 +14,13 @@ from numpy.typing import NDArray
 
 from wsiproc.geometry import Frame
 from wsiproc.nuclei import Nuclei
-from wsiproc.store.rings import bounds_um, to_shapely, wkb_points, wkb_polygons
+from wsiproc.store.rings import (
+    bounds_um,
+    rings_of_wkb,
+    to_shapely,
+    wkb_points,
+    wkb_polygons,
+)
 from wsiproc.store.schema import GRID_UM
 from wsiproc.store.shapes import Outlines, measure, outlines
 
@@ -184,6 +191,37 @@ def test_wkb_is_what_other_libraries_write() -> None:
     assert wkb_polygons(rings).to_pylist() == list(theirs)
     x, y = np.array([1.5, -2.25]), np.array([0.0, 1e5])
     assert wkb_points(x, y).to_pylist() == list(shapely.to_wkb(shapely.points(x, y), byte_order=1))
+
+
+@settings(max_examples=50, deadline=None)
+@given(any_rings(), st.data())
+def test_rings_come_back_from_their_wkb_bit_for_bit(
+    drawn: list[NDArray[np.float64]], data: st.DataObject
+) -> None:
+    rings = outlines(outlined(drawn), FRAME).placed()
+    first = data.draw(st.integers(0, len(rings)))
+    back = rings_of_wkb(wkb_polygons(rings).slice(first))
+    expected = rings.take(np.arange(first, len(rings)))
+    assert back is not None
+    for one, other in ((back.x, expected.x), (back.y, expected.y), (back.start, expected.start)):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        shapely.to_wkb(shapely.box(0, 0, 1, 1), byte_order=0),
+        shapely.to_wkb(shapely.box(0, 0, 9, 9) - shapely.box(2, 2, 3, 3), byte_order=1),
+        shapely.to_wkb(shapely.Point(1, 2), byte_order=1),
+        shapely.to_wkb(shapely.MultiPolygon([shapely.box(0, 0, 1, 1)]), byte_order=1),
+        shapely.to_wkb(shapely.Polygon(), byte_order=1),
+        b"",
+    ],
+    ids=["big-endian", "hole", "point", "many", "empty", "nothing"],
+)
+def test_wkb_of_anything_else_is_not_taken_for_rings(other: bytes) -> None:
+    square = shapely.to_wkb(shapely.box(0, 0, 1, 1), byte_order=1)
+    assert rings_of_wkb(pa.array([square, other], pa.binary())) is None
 
 
 def test_points_have_no_shapes() -> None:

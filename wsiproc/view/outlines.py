@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
 from wsiproc.errors import StoreError
 from wsiproc.query.results import NUCLEI, TISSUE, StoredResult, opened, row_groups, tables
+from wsiproc.store.rings import rings_of_wkb
+from wsiproc.store.schema import GRID_UM
 
 CHUNK: Final = 2_000
 """Rows of a chunk.  They lie together on the slide, in less than half a mm² of dense tissue."""
@@ -100,10 +103,13 @@ def tissue_rings(result: StoredResult) -> bytes:
     return _joined([_rings(table["geometry"]) for table in found]).packed()
 
 
-def _rings(wkb: Any) -> _Rings:
+def _rings(wkb: pa.ChunkedArray) -> _Rings:
     """All rings of a column of WKB polygons, without the vertex that closes each."""
-    polygons = shapely.from_wkb(wkb.to_numpy())
-    _, points, (ends, *_) = shapely.to_ragged_array(polygons)
+    own = rings_of_wkb(wkb.combine_chunks())
+    if own is not None:
+        xy = np.stack([own.x, own.y], axis=1) * GRID_UM
+        return _Rings(xy.astype(np.float32), own.start)
+    _, points, (ends, *_) = shapely.to_ragged_array(shapely.from_wkb(wkb.to_numpy()))
     keep = np.ones(len(points), np.bool_)
     keep[ends[1:] - 1] = False
     start = np.asarray(ends, np.int64) - np.arange(len(ends))
