@@ -123,6 +123,21 @@ def test_a_click_shows_the_row_and_a_link_leads_back_to_it(
     assert not page.page.is_visible("#nucleus")
 
 
+def test_keys_fill_outlines_and_never_turn_the_slide(
+    one: StoredResult, serve: Serve, opened: Open
+) -> None:
+    page = opened(f"{serve(one.folder).address}#x=700&y=700&w=300")
+    page.page.mouse.click(200, 300)
+    before = page.page.inner_text(".pointer")
+    for key in ("f", "r"):
+        page.page.keyboard.press(key)
+    page.rest()
+    assert page.page.is_checked("#fill")
+    page.page.mouse.move(201, 300)
+    page.page.mouse.move(200, 300)
+    assert page.page.inner_text(".pointer") == before != ""
+
+
 def test_filters_and_classes_keep_what_they_say(
     one: StoredResult, serve: Serve, opened: Open
 ) -> None:

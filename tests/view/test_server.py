@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import struct
 import urllib.request
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import geopandas
 import numpy as np
 import pytest
 import shapely
+from numpy.typing import NDArray
+from PIL import Image
 from shapely.geometry import Polygon
 
 from wsiproc.diff import CHANGES, compare
-from wsiproc.errors import ConfigError
+from wsiproc.errors import ConfigError, StoreError
+from wsiproc.geometry import Box
 from wsiproc.query.results import StoredResult
-from wsiproc.slide import open_slide
+from wsiproc.slide import Slide, open_slide
 from wsiproc.slide._drawn import DrawnSlide
+from wsiproc.slide.facts import Header, levels_of, settle
 from wsiproc.testing.results import drawn_result
 from wsiproc.view.outlines import CHUNK, Outlines
 from wsiproc.view.serving import serving
 from wsiproc.view.shown import show
+from wsiproc.view.tiles import TILE, SlideTiles
 
 from .conftest import Serve
 
@@ -217,10 +224,6 @@ def test_a_slide_of_that_size_and_other_pixels_is_told(
 
 
 def test_tiles_are_the_slide(run: StoredResult, small: DrawnSlide, serve: Serve) -> None:
-    import io
-
-    from PIL import Image
-
     server = serve(run.folder, small.path)
     tiles = server.json("facts")["slide"]["tiles"]
     width, height = tiles["width"], tiles["height"]
@@ -239,6 +242,27 @@ def test_tiles_are_the_slide(run: StoredResult, small: DrawnSlide, serve: Serve)
     assert max(least.size) <= tiles["tile"]
     np.testing.assert_allclose(np.asarray(least).mean((0, 1)), pixels.mean((0, 1)), atol=2)
     assert server.refusal(f"tiles/{tiles['max_level']}/99_0.jpg")[0] == 404
+
+
+def test_no_tile_of_a_slide_without_small_levels_reads_all_of_it() -> None:
+    read: list[Box] = []
+
+    class Plain:
+        """One level, as in a plain TIFF."""
+
+        facts = settle(Header("image", "", levels_of([(60_000, 40_000)]), (0.25, 0.25)), None)
+
+        def read(self, level: int, box: Box) -> NDArray[np.uint8]:
+            read.append(box)
+            return np.zeros((box.height, box.width, 3), np.uint8)
+
+    tiles = SlideTiles(cast(Slide, Plain()))
+    least = tiles.facts()["min_level"]
+    assert tiles.facts()["max_level"] - least == 3
+    tiles.tile(least, 1, 1)
+    assert sum(box.area for box in read) < 1.1 * (8 * TILE) ** 2
+    with pytest.raises(StoreError, match="no tiles of level"):
+        tiles.tile(least - 1, 0, 0)
 
 
 def test_nothing_that_is_served_holds_the_name_of_the_file(

@@ -328,6 +328,7 @@ function tell(pane) {
 }
 
 function rest() {
+  const still = !painting && panes.every((pane) => pane.finished);
   const { x0, x1, y0, y1 } = leader.view;
   const { width_um, height_um } = facts.slide;
   const across = Math.min(x1, width_um) - Math.max(x0, 0);
@@ -343,7 +344,8 @@ function rest() {
     find(".legend").replaceChildren(...(top ? rampLegend(DENSITY_RAMP, ends) : []));
   }
   remember();
-  document.body.dataset.still = String(!painting && panes.every((one) => one.element.hidden || !one.coming));
+  document.body.dataset.still = String(still);
+  for (const pane of panes) if (!pane.finished && !pane.coming) pane.redraw();
 }
 
 /** With the result's letter, where two are shown. */

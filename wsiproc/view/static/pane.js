@@ -34,6 +34,7 @@ export class Pane {
   #pictures = new Map();
   #drawing = null;
   #asked = false;
+  #drawn = null;
 
   /** `told` has what the page does: clicked(pane, um), moved(pane), drawn(pane). */
   constructor(element, slide, told, minimap) {
@@ -96,6 +97,13 @@ export class Pane {
     return { ...um, umPerPx: (1000 * width) / css.x, width: css.x, height: css.y };
   }
 
+  /** Whether all that belongs into the window as it lies now has been drawn. */
+  get finished() {
+    if (this.element.hidden) return true;
+    const [now, then] = [this.view, this.#drawn];
+    return then && !this.coming && Object.keys(now).every((key) => now[key] === then[key]);
+  }
+
   umAt(pixel) {
     const { x, y } = this.viewer.viewport.pointFromPixel(pixel, true);
     return { x: 1000 * x, y: 1000 * y };
@@ -140,11 +148,13 @@ export class Pane {
     this.#drawNuclei(view, dpr, chunks);
     this.#drawOver(view, dpr);
     this.took = performance.now() - began;
+    this.#drawn = view;
     this.told.drawn(this);
   }
 
-  /** A nucleus at a place in µm: {result, row}, or null. */
+  /** A nucleus at a place in µm: {result, row}, or null; none where only density is seen. */
   nucleusAt({ x, y }) {
+    if (this.stage.nuclei === 0) return null;
     let best = null;
     const reach = Math.max(6 * this.view.umPerPx, 2);
     const box = { x0: x - reach, x1: x + reach, y0: y - reach, y1: y + reach };
@@ -336,6 +346,10 @@ function viewerOn(element, slide, minimap) {
     gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true },
     gestureSettingsPen: { clickToZoom: false, dblClickToZoom: true },
     tileSources: [{ tileSource: { type: "image", url: "picture", buildPyramid: false }, ...size }],
+  });
+  // What is drawn over the slide knows no turned or mirrored window.
+  viewer.addHandler("canvas-key", (event) => {
+    if ("fr".includes(event.originalEvent.key.toLowerCase())) event.preventDefaultAction = true;
   });
   if (tiles) {
     const tileSource = {

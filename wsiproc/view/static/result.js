@@ -6,7 +6,8 @@
 
 import { buffer, bytes, floats, json } from "./server.js";
 
-const KEPT = 160;
+const KEPT = 160; // chunks of outlines
+const AGAIN_MS = 3000; // until a chunk that did not come is asked for again
 
 /** A result with the columns that everything needs. */
 export async function openResult(facts) {
@@ -72,7 +73,7 @@ export class Result {
       return known.xy && known;
     }
     this.#outlines.set(chunk.number, {});
-    this.#load(chunk).catch(() => this.#outlines.delete(chunk.number));
+    this.#load(chunk).catch(() => setTimeout(() => this.#outlines.delete(chunk.number), AGAIN_MS));
     return undefined;
   }
 
