@@ -136,8 +136,9 @@ class Selection:
     def count(self) -> int:
         """How many there are."""
         asked = self.question
-        if asked == Question(columns=asked.columns, asked=asked.asked):
-            return sum(result.nuclei for result in self.results)
+        if asked.area.everywhere and not asked.classes and asked.where is None:
+            every = sum(result.nuclei for result in self.results)
+            return every if asked.limit is None else min(every, asked.limit)
         return sum(map(len, self.only("nucleus_id").tables()))
 
     def only(self, *columns: str) -> Selection:
@@ -149,18 +150,16 @@ class Selection:
         return pa.Table.from_batches(self._batches(), self.schema)
 
     def to_geopandas(self) -> GeoDataFrame:
-        """All of it as a GeoDataFrame, with its geometry whatever columns were asked for."""
+        """All of it as a GeoDataFrame: with its geometry, and without `bbox` unless it is named."""
         import geopandas
         import shapely
 
-        whole = self
-        if "geometry" not in self.schema.names:
-            whole = self.only(*self.schema.names, "geometry")
-        rows = whole.to_arrow()
+        names = self.question.columns or [n for n in self.stored.names if n != "bbox"]
+        rows = self.only(*dict.fromkeys((*names, "geometry"))).to_arrow()
         shapes = shapely.from_wkb(rows["geometry"].to_numpy())
         plain = rows.drop_columns("geometry").to_pandas()
         found = geopandas.GeoDataFrame(plain, geometry=shapes, crs=ENGINEERING_CRS_V1)
-        return found[whole.schema.names]
+        return found[rows.schema.names]
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """The rows as an Arrow stream, in bounded memory (Arrow's PyCapsule interface)."""
