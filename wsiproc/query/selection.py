@@ -166,9 +166,6 @@ class Selection:
         reader = pa.RecordBatchReader.from_batches(self.schema, self._batches())
         return reader.__arrow_c_stream__(requested_schema)
 
-    def __len__(self) -> int:
-        return self.count()
-
     def groups(self, result: StoredResult) -> list[RowGroup]:
         """The row groups of a result that may have rows of the area; no others are read."""
         region = self.question.area.on(result)
@@ -268,7 +265,24 @@ def select(results: Sequence[StoredResult], question: Question) -> Selection:
     if question.limit is not None and question.limit < 1:
         raise ConfigError("a limit has to be 1 or more")
     _ = selection.condition
+    _on_a_slide(selection)
     return selection
+
+
+def _on_a_slide(selection: Selection) -> None:
+    """Polygons that miss every slide were meant in another unit, or for another slide."""
+    area = selection.question.area
+    if area.places is None:
+        return
+    for result in selection.results:
+        slide = RowGroup(0, 0, 0, box := (0.0, 0.0, *result.size_um), box)
+        if replace(area, box=None).on(result).may_hold(slide):
+            return
+    other = "um" if area.places_unit == "px" else "px"
+    raise ConfigError(
+        f"none of the polygons lies on a slide if they are in {area.places_unit}: "
+        f"if they are in {other}, say so with the unit"
+    )
 
 
 def _read(parquet: pq.ParquetFile, group: RowGroup, columns: list[str]) -> pa.Table:
