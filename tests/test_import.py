@@ -18,6 +18,8 @@ HEAVY = (
     "zarr",
     "numba",
     "duckdb",
+    "starlette",
+    "uvicorn",
 )
 
 

@@ -4,10 +4,10 @@
  */
 
 import { DENSITY_RAMP, VALUE_RAMP } from "./colours.js";
-import { round125 } from "./numbers.js";
+import { count, labelled, round125, say } from "./numbers.js";
 import { paint, quantiles } from "./paint.js";
 import { Pane, pathsOf } from "./pane.js";
-import { choice, classList, count, find, labelled, made, options, rampLegend, range, rowTable, say } from "./panel.js";
+import { choice, classList, find, made, options, rampLegend, range, rowTable } from "./panel.js";
 import * as place from "./place.js";
 import { openResult } from "./result.js";
 import { json } from "./server.js";
@@ -268,8 +268,8 @@ function legend(by, scale) {
     repaint();
   };
   if (by === "difference") {
-    const said = ({ nuclei }) => count(Math.max(nuclei.a, nuclei.b));
-    classList(list, kinds.map((kind) => ({ ...kind, text: said(kind) })), chosen.hideKinds, toggle(chosen.hideKinds));
+    const listed = kinds.map((kind) => ({ ...kind, text: count(Math.max(kind.nuclei.a, kind.nuclei.b)) }));
+    classList(list, listed, chosen.hideKinds, toggle(chosen.hideKinds));
   } else {
     const of = results[chosen.mode === "b" ? 1 : 0].facts.classes;
     const classes = of.map((one) => ({ ...one, text: count(one.nuclei) }));
@@ -277,7 +277,6 @@ function legend(by, scale) {
   }
   const column = first.facts.columns.find(({ name }) => name === by);
   find(".legend").replaceChildren(...(column ? rampLegend(VALUE_RAMP, scale.map((value) => say(value))) : []));
-  list.classList.toggle("plain", by !== "class" && by !== "difference");
 }
 
 /** What needs no new paint. */
@@ -335,7 +334,7 @@ function rest() {
   const down = Math.min(y1, height_um) - Math.max(y0, 0);
   const mm2 = (Math.max(0, across) * Math.max(0, down)) / 1e6;
   const inView = panes.filter((one) => !one.element.hidden).flatMap((one) => one.inView());
-  const each = (say_) => inView.map(({ result, found }) => named(result, say_(found))).join(", ");
+  const each = (text) => inView.map(({ result, found }) => named(result, text(found))).join(", ");
   find("#in-view").textContent = each(count);
   find("#per-mm2").textContent = mm2 > 0 ? each((found) => count(Math.round(found / mm2))) : "–";
   const top = leader.densest;

@@ -6,6 +6,7 @@
 import { densityOf, levelFor, pictureOf } from "./density.js";
 import { Drawing } from "./draw.js";
 import { holds } from "./triangles.js";
+import { viewerOn } from "./zoom.js";
 
 const NEAR = 2.5; // µm per px: dots up to here, density from `FAR` on, both between
 const FAR = 5;
@@ -13,7 +14,6 @@ const OUTLINES = 1.3; // µm per px: outlines up to here
 const MOST_DOTS = 250_000;
 const NUCLEUS_UM = 6;
 const CELL_PX = 5;
-const MINIMAP_PX = 150;
 
 /** How clearly density and nuclei are seen, and whether nuclei are outlines. */
 export function stageOf(umPerPx, inView, outlined, show) {
@@ -110,15 +110,15 @@ export class Pane {
   }
 
   /** Look at a place: its middle and width, µm. */
-  goTo({ x, y, w }, at_once = false) {
+  goTo({ x, y, w }, atOnce = false) {
     const { width, height } = this.view;
     const h = (w * height) / width;
     const box = new OpenSeadragon.Rect((x - w / 2) / 1000, (y - h / 2) / 1000, w / 1000, h / 1000);
-    this.viewer.viewport.fitBounds(box, at_once);
+    this.viewer.viewport.fitBounds(box, atOnce);
   }
 
-  whole(at_once = false) {
-    this.viewer.viewport.goHome(at_once);
+  whole(atOnce = false) {
+    this.viewer.viewport.goHome(atOnce);
   }
 
   /** Draw when the browser draws next. */
@@ -274,7 +274,8 @@ export class Pane {
       this.coming += coming.length;
       this.#drawing.dots(layer, coming, dot / 2);
       const line = (view.umPerPx > 0.6 ? 1.25 : 1.75) * dpr;
-      this.#drawing.outlines(layer, here.map(([, outlines]) => outlines).filter(Boolean), line, this.options.fill);
+      const outlines = here.map(([, some]) => some).filter(Boolean);
+      this.#drawing.outlines(layer, outlines, line, this.options.fill);
     });
   }
 
@@ -316,57 +317,6 @@ export function pathsOf(start, xy) {
     paths.push(path);
   }
   return paths;
-}
-
-function viewerOn(element, slide, minimap) {
-  const { tiles, width_um, height_um } = slide;
-  const size = { x: 0, y: 0, width: width_um / 1000 };
-  const shrunk = MINIMAP_PX / Math.max(width_um, height_um);
-  const viewer = new OpenSeadragon.Viewer({
-    element,
-    drawer: "canvas",
-    prefixUrl: "",
-    showNavigationControl: false,
-    showNavigator: minimap,
-    navigatorPosition: "BOTTOM_RIGHT",
-    navigatorMaintainSizeRatio: false,
-    navigatorWidth: Math.max(60, width_um * shrunk),
-    navigatorHeight: Math.max(60, height_um * shrunk),
-    navigatorAutoFade: false,
-    navigatorBackground: "#fff",
-    navigatorOpacity: 1,
-    animationTime: 0.6,
-    springStiffness: 9,
-    zoomPerScroll: 1.35,
-    visibilityRatio: 0.4,
-    minZoomImageRatio: 0.7,
-    maxZoomLevel: 50, // a window of 20 µm
-    maxImageCacheCount: 400,
-    gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
-    gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true },
-    gestureSettingsPen: { clickToZoom: false, dblClickToZoom: true },
-    tileSources: [{ tileSource: { type: "image", url: "picture", buildPyramid: false }, ...size }],
-  });
-  // What is drawn over the slide knows no turned or mirrored window.
-  viewer.addHandler("canvas-key", (event) => {
-    if ("fr".includes(event.originalEvent.key.toLowerCase())) event.preventDefaultAction = true;
-  });
-  if (tiles) {
-    const tileSource = {
-      width: tiles.width,
-      height: tiles.height,
-      tileSize: tiles.tile,
-      tileOverlap: 0,
-      minLevel: tiles.min_level,
-      maxLevel: tiles.max_level,
-      getTileUrl: (level, column, row) => `tiles/${level}/${column}_${row}.jpg`,
-    };
-    const whole = (tiles.width * tiles.um_per_px) / 1000;
-    viewer.addOnceHandler("open", () =>
-      viewer.addTiledImage({ tileSource, x: 0, y: 0, width: whole, success: ({ item }) => (viewer.slideItem = item) }),
-    );
-  }
-  return viewer;
 }
 
 function fit(canvas, { width, height }, dpr) {

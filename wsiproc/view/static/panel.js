@@ -2,7 +2,7 @@
 
 import { cssRamp, css } from "./colours.js";
 import { histogram, quantiles } from "./paint.js";
-import { count, labelled, say, titled, unitOf } from "./numbers.js";
+import { say, titled, unitOf } from "./numbers.js";
 
 const BINS = 48;
 const STEPS = 1000;
@@ -26,7 +26,8 @@ export function choice(fieldset, options, chosen, choose) {
   const name = fieldset.id;
   fieldset.querySelectorAll("label").forEach((label) => label.remove());
   for (const [value, text] of options) {
-    const input = made("input", { type: "radio", name, value, checked: value === chosen, change: () => choose(value) });
+    const change = () => choose(value);
+    const input = made("input", { type: "radio", name, value, checked: value === chosen, change });
     fieldset.append(made("label", {}, input, text));
   }
 }
@@ -34,9 +35,9 @@ export function choice(fieldset, options, chosen, choose) {
 export function options(select, groups, chosen) {
   select.replaceChildren();
   for (const [label, entries] of groups) {
-    const made_ = entries.map(([value, text]) => made("option", { value, selected: value === chosen }, text));
-    if (label) select.append(made("optgroup", { label }, ...made_));
-    else select.append(...made_);
+    const listed = entries.map(([value, text]) => made("option", { value, selected: value === chosen }, text));
+    if (label) select.append(made("optgroup", { label }, ...listed));
+    else select.append(...listed);
   }
 }
 
@@ -72,7 +73,8 @@ export function range(column, values, bounds, { changed, removed }) {
   const bars = Array.from(counts, (n, i) => {
     const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
     const height = n ? Math.max(1, (40 * n) / tallest) : 0;
-    for (const [key, value] of Object.entries({ x: i * 6, y: 40 - height, width: 5, height })) bar.setAttribute(key, value);
+    const box = { x: i * 6, y: 40 - height, width: 5, height };
+    for (const [key, value] of Object.entries(box)) bar.setAttribute(key, value);
     return bar;
   });
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -82,10 +84,12 @@ export function range(column, values, bounds, { changed, removed }) {
   svg.append(...bars);
   const place = (value, otherwise) =>
     value === null ? otherwise : Math.round(Math.max(0, Math.min(1, (value - least) / width)) * STEPS);
-  const ends = [["lowest", place(bounds.low, 0)], ["highest", place(bounds.high, STEPS)]].map(([which, value]) =>
-    made("input", { type: "range", min: 0, max: STEPS, value, "aria-label": `${titled(column.name)}, ${which}`, input: () => pulled(which) }),
-  );
-  const [low, high] = ends;
+  const end = (which, value) => {
+    const label = `${titled(column.name)}, ${which}`;
+    const pull = () => pulled(which);
+    return made("input", { type: "range", min: 0, max: STEPS, value, "aria-label": label, input: pull });
+  };
+  const [low, high] = [end("lowest", place(bounds.low, 0)), end("highest", place(bounds.high, STEPS))];
   const output = made("output");
   const said = (bound, sign) => (bound === null ? "" : `${sign} ${say(bound)}`);
   const tell = () => {
@@ -98,20 +102,22 @@ export function range(column, values, bounds, { changed, removed }) {
     });
   };
   const pulled = (which) => {
-    if (Number(low.value) > Number(high.value)) (which === "lowest" ? low : high).value = (which === "lowest" ? high : low).value;
+    const [moved, other] = which === "lowest" ? [low, high] : [high, low];
+    if (Number(low.value) > Number(high.value)) moved.value = other.value;
     bounds.low = Number(low.value) === 0 ? null : least + (width * Number(low.value)) / STEPS;
     bounds.high = Number(high.value) === STEPS ? null : least + (width * Number(high.value)) / STEPS;
     tell();
     changed();
   };
   tell();
-  const remove = made("button", { type: "button", title: "Remove this filter", "aria-label": `Remove the filter by ${titled(column.name)}`, click: removed }, "×");
+  const what = `Remove the filter by ${titled(column.name)}`;
+  const remove = made("button", { type: "button", title: what, "aria-label": what, click: removed }, "×");
   return made(
     "div",
     { class: "range", "data-column": column.name },
     made("header", {}, made("span", { title: column.says || null }, titled(column.name)), output, remove),
     svg,
-    made("div", { class: "ends-of-range" }, ...ends),
+    made("div", { class: "ends-of-range" }, low, high),
   );
 }
 
@@ -122,10 +128,9 @@ export function rowTable(row, columns) {
     const column = known.get(name) ?? { name, unit: "" };
     const unit = unitOf(column);
     const text = typeof value === "number" && name !== "class_id" ? precise(value) : String(value);
-    return made("div", {}, made("dt", { title: column.says || null }, titled(name)), made("dd", {}, unit ? `${text} ${unit}` : text));
+    const term = made("dt", { title: column.says || null }, titled(name));
+    return made("div", {}, term, made("dd", {}, unit ? `${text} ${unit}` : text));
   });
 }
 
 const precise = (value) => (Math.abs(value) >= 1000 ? value.toFixed(1) : String(Number(value.toPrecision(4))));
-
-export { count, labelled, say };

@@ -30,12 +30,15 @@ function range(text) {
 
 export function written(place) {
   const parts = [];
-  for (const key of NUMBERS) if (key in place) parts.push([key, String(Number(place[key].toFixed(2)))]);
+  for (const key of NUMBERS) if (key in place) parts.push([key, Number(place[key].toFixed(2))]);
   for (const key of ["mode", "by", "show", "id"]) if (place[key]) parts.push([key, place[key]]);
   if (place.hide?.length) parts.push(["hide", place.hide.join(",")]);
   for (const { name, low, high } of place.kept ?? []) {
     parts.push(["kept", `${name}:${low ?? ""}:${high ?? ""}`]);
   }
   if (place.fill) parts.push(["fill", "1"]);
-  return "#" + parts.map(([key, value]) => `${key}=${encodeURIComponent(value).replaceAll("%3A", ":").replaceAll("%2C", ",")}`).join("&");
+  return `#${parts.map(([key, value]) => `${key}=${spelt(value)}`).join("&")}`;
 }
+
+/** For an address, with colons and commas as people type them. */
+const spelt = (value) => encodeURIComponent(value).replaceAll("%3A", ":").replaceAll("%2C", ",");

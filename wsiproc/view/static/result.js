@@ -58,10 +58,8 @@ export class Result {
   /** The chunks that may have something in a box, µm. */
   inBox(box) {
     const margin = this.facts.largest_um;
-    return this.chunks.filter(
-      (c) =>
-        c.x0 - margin < box.x1 && c.x1 + margin > box.x0 && c.y0 - margin < box.y1 && c.y1 + margin > box.y0,
-    );
+    const meet = (low, high, from, to) => low - margin < to && high + margin > from;
+    return this.chunks.filter((c) => meet(c.x0, c.x1, box.x0, box.x1) && meet(c.y0, c.y1, box.y0, box.y1));
   }
 
   /** Outlines of a chunk if they are here, else undefined, and they are on their way. */
@@ -114,7 +112,8 @@ function chunksOf(x, y, rows) {
   const chunks = [];
   for (let first = 0; first < x.length; first += rows) {
     const stop = Math.min(first + rows, x.length);
-    const chunk = { number: first / rows, first, rows: stop - first, x0: x[first], x1: x[first], y0: y[first], y1: y[first] };
+    const box = { x0: x[first], x1: x[first], y0: y[first], y1: y[first] };
+    const chunk = { number: first / rows, first, rows: stop - first, ...box };
     for (let i = first; i < stop; i += 1) {
       if (x[i] < chunk.x0) chunk.x0 = x[i];
       else if (x[i] > chunk.x1) chunk.x1 = x[i];
