@@ -12,7 +12,7 @@ _EXEMPLAR_BUDGET = {
     "schedule.crop_px": "192",
     "window_px": "192",
 }
-"""A fifth of the preset's steps, on crops of little more than half the area; the same for every row."""
+"""A fifth of the preset's steps, on crops of little more than half the area; for every row."""
 _HOVER_BUDGET = {
     "hover.schedule.steps": "600",
     "hover.schedule.check_every": "100",
