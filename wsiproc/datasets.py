@@ -30,6 +30,8 @@ from wsiproc.frozen import Frozen, faults
 from wsiproc.labels import Points, drawn, painted, points_in, reason
 
 LabelKind = Literal["instances", "points", "none"]
+PICTURES_IN_FOLDERS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+"""Ends of the files that are taken for images in a folder that is no data set."""
 LabelFiles = Literal["instances", "geojson", "points", "none"]
 UNKNOWN = -1
 """In a label map, where nobody has looked."""
