@@ -9,13 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsiproc.api import open_slide, read_nuclei, run
+    from wsiproc.api import open_slide, query, read_nuclei, run
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "open_slide", "read_nuclei", "run"]
+__all__ = ["__version__", "open_slide", "query", "read_nuclei", "run"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "query":
+        # It asks files, and needs nothing of the engine that made them.
+        from wsiproc.query.asking import query
+
+        return query
     if name in __all__:
         from wsiproc import api
 

@@ -12,6 +12,7 @@ from wsiproc.config import Execution, RunConfig, Science
 from wsiproc.errors import StoreError
 from wsiproc.plan import Job
 from wsiproc.progress import Listener, unheard
+from wsiproc.query.asking import query
 from wsiproc.slide import open_slide
 from wsiproc.slide.naming import checked_id, named
 from wsiproc.store.manifest import read_manifest
@@ -20,7 +21,7 @@ from wsiproc.workbench import Workbench
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
-__all__ = ["Result", "open_slide", "preview", "read_nuclei", "run"]
+__all__ = ["Result", "open_slide", "preview", "query", "read_nuclei", "run"]
 
 IN_PROCESS = RunConfig(execution=Execution(workers=0))
 """From Python a run works in the caller's process, unless it asks for workers: new processes
