@@ -16,6 +16,7 @@ from wsiproc.cli import (
     check,
     doctor,
     evaluate,
+    export,
     gc,
     info,
     models,
@@ -53,6 +54,7 @@ app.command("select")(select.select)
 app.command("synthesize")(synthesize.synthesize)
 app.command("evaluate")(evaluate.evaluate)
 app.command("propose")(propose.propose)
+app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 
 

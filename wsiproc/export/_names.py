@@ -20,7 +20,9 @@ def nucleus_uuids(result: StoredResult, nucleus_ids: Iterable[int]) -> list[str]
 
     A result that is made once more has the same ones, whatever its slide is called.
     """
-    begin = hashlib.sha1(SPACE.bytes + f"{result.manifest.job_key}/".encode(), usedforsecurity=False)
+    begin = hashlib.sha1(
+        SPACE.bytes + f"{result.manifest.job_key}/".encode(), usedforsecurity=False
+    )
     names = []
     for one in nucleus_ids:
         digest = begin.copy()

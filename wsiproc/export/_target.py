@@ -16,7 +16,10 @@ from wsiproc.query.results import StoredResult
 from wsiproc.store.disk import staged, storing
 
 NOTE: Final = "export.json"
-"""In every folder that an export makes: what it is.  A folder without it is somebody else's."""
+"""In folders that an export makes: what it is.  Zarr stores have it in their attributes."""
+
+MARK: Final = "wsiproc"
+"""Under which it stands.  A folder without it is somebody else's."""
 
 
 @contextmanager
@@ -77,8 +80,8 @@ def one_folder(out: Path, *, replace: bool) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def note(folder: Path, result: StoredResult, form: str, says: Mapping[str, Any]) -> None:
-    """Write down in an export's folder what it was made from, and in which frame it is.
+def facts(result: StoredResult, form: str, says: Mapping[str, Any]) -> dict[str, Any]:
+    """What an export was made from, and in which frame it is.
 
     Parameters
     ----------
@@ -88,8 +91,8 @@ def note(folder: Path, result: StoredResult, form: str, says: Mapping[str, Any])
         What else there is to say of it.
     """
     manifest = result.manifest
-    facts = {
-        "wsiproc_export": form,
+    return {
+        "export": form,
         "slide_id": result.slide_id,
         "job_key": manifest.job_key,
         "slide_sha256": manifest.slide.sha256,
@@ -99,7 +102,12 @@ def note(folder: Path, result: StoredResult, form: str, says: Mapping[str, Any])
         "mpp": list(result.mpp),
         **says,
     }
-    (folder / NOTE).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def note(folder: Path, said: Mapping[str, Any]) -> None:
+    """Leave `facts` in an export's folder."""
+    text = json.dumps({MARK: said}, indent=1, ensure_ascii=False)
+    (folder / NOTE).write_text(text + "\n", "utf-8")
 
 
 def _vacant(out: Path, *, replace: bool) -> None:
@@ -112,8 +120,13 @@ def _there(out: Path) -> bool:
 
 
 def _is_export(folder: Path) -> bool:
-    try:
-        said = json.loads((folder / NOTE).read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(said, dict) and "wsiproc_export" in said
+    """Whether a folder holds a note, or is a Zarr store that has one in its attributes."""
+    for name in (NOTE, "zarr.json"):
+        try:
+            said = json.loads((folder / name).read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        attributes = said.get("attributes") if isinstance(said, dict) else None
+        if any(isinstance(each, dict) and MARK in each for each in (said, attributes)):
+            return True
+    return False

@@ -23,7 +23,7 @@ from wsiproc.errors import StoreError
 from wsiproc.export._qml import by_class, one_colour
 from wsiproc.export._shapes import Shapes, shapes_px, shapes_um, y_up
 from wsiproc.export._slide import opened_again
-from wsiproc.export._target import note, one_folder
+from wsiproc.export._target import facts, note, one_folder
 from wsiproc.overview import slide_panel
 from wsiproc.query.results import TISSUE, StoredResult, schema_of, tables
 from wsiproc.slide import thumbnail
@@ -122,7 +122,7 @@ def write_gis(
             "x": "right",
             "y": "up: negative on the slide",
         }
-        note(folder, result, "gis", {"frame": frame, "picture_px": list(pixels)})
+        note(folder, facts(result, "gis", {"frame": frame, "picture_px": list(pixels)}))
     return result.nuclei
 
 
@@ -241,9 +241,7 @@ def _write_parquet(path: Path, layer: Layer, unit: Unit) -> None:
     """GeoParquet 1.1, like a result's own files but for the frame."""
     _, schema, rows, shape = layer
     sides = pa.struct([pa.field(side, pa.float64(), nullable=False) for side in _SIDES])
-    fields = [
-        field.remove_metadata() if field.name == "geometry" else field for field in schema
-    ]
+    fields = [field.remove_metadata() if field.name == "geometry" else field for field in schema]
     schema = pa.schema([*fields, pa.field("bbox", sides, nullable=False)])
     whole = np.array([np.inf, np.inf, -np.inf, -np.inf])
     with pq.ParquetWriter(path, schema, compression="zstd", store_schema=False) as writer:
