@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsiproc.api import open_slide, read_nuclei, run
+    from wsiproc.api import open_slide, query, read_nuclei, run
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "open_slide", "read_nuclei", "run"]
+__all__ = ["__version__", "open_slide", "query", "read_nuclei", "run"]
 
 
 def __getattr__(name: str) -> Any:

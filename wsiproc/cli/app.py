@@ -21,6 +21,7 @@ from wsiproc.cli import (
     info,
     models,
     propose,
+    query,
     run,
     sample,
     select,
@@ -45,6 +46,7 @@ app.command("status")(status.status)
 app.command("check")(check.check)
 app.command("gc")(gc.gc)
 app.add_typer(audit.app, name="audit")
+app.command("query")(query.query)
 app.command("info")(info.info)
 app.command("sample")(sample.sample)
 app.command("models")(models.models)

@@ -88,13 +88,15 @@ class StoredResult:
     def to_px(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Points ``[..., 2]`` in µm to level-0 px."""
         a, b, c, d, e, f = self.manifest.um_to_px
-        return np.asarray(xy, np.float64) @ np.array([[a, d], [b, e]]) + (c, f)
+        px: NDArray[np.float64] = np.asarray(xy, np.float64) @ np.array([[a, d], [b, e]]) + (c, f)
+        return px
 
     def to_um(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Points ``[..., 2]`` in level-0 px to µm."""
         a, b, c, d, e, f = self.manifest.um_to_px
         back = np.linalg.inv(np.array([[a, d], [b, e]]))
-        return (np.asarray(xy, np.float64) - (c, f)) @ back
+        um: NDArray[np.float64] = (np.asarray(xy, np.float64) - (c, f)) @ back
+        return um
 
     @property
     def outlined(self) -> bool:
@@ -135,16 +137,19 @@ class RowGroup:
         Its first row, counted through the file, and how many it has.
     box
         Extent of its geometries, µm; None where the file does not say.
+    centres
+        Extent of its centroids (``x_um``, ``y_um``); None where the file does not say.
     """
 
     number: int
     first: int
     rows: int
     box: BoxUm | None
+    centres: BoxUm | None = None
 
     def touches(self, box: BoxUm) -> bool:
         """Whether it may have rows that reach into a box; never wrongly False."""
-        return self.box is None or _meet(self.box, box)
+        return self.box is None or meet(self.box, box)
 
 
 def open_result(folder: str | Path) -> StoredResult:
@@ -304,22 +309,25 @@ def _groups(parquet: pq.ParquetFile) -> Iterator[RowGroup]:
     at = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
-        yield RowGroup(number, first, group.num_rows, _extent(group, at))
+        extent = _extent(group, at, tuple(f"bbox.{side}" for side in _SIDES))
+        centres = _extent(group, at, ("x_um", "y_um", "x_um", "y_um"))
+        yield RowGroup(number, first, group.num_rows, extent, centres)
         first += group.num_rows
 
 
-def _extent(group: Any, at: dict[str, int]) -> BoxUm | None:
+def _extent(group: Any, at: dict[str, int], columns: tuple[str, ...]) -> BoxUm | None:
+    """The least of the first two columns and the most of the other two."""
     sides = []
-    for side in _SIDES:
-        leaf = at.get(f"bbox.{side}")
-        numbers = group.column(leaf).statistics if leaf is not None else None
+    for place, name in enumerate(columns):
+        numbers = group.column(at[name]).statistics if name in at else None
         if numbers is None or not numbers.has_min_max:
             return None
-        sides.append(float(numbers.min if side.endswith("min") else numbers.max))
+        sides.append(float(numbers.min if place < 2 else numbers.max))
     return sides[0], sides[1], sides[2], sides[3]
 
 
-def _meet(one: BoxUm, other: BoxUm) -> bool:
+def meet(one: BoxUm, other: BoxUm) -> bool:
+    """Whether two boxes share a point; edges count."""
     return one[0] <= other[2] and one[2] >= other[0] and one[1] <= other[3] and one[3] >= other[1]
 
 

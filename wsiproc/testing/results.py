@@ -249,8 +249,8 @@ def _drawn(drawing: _Drawing, row: int, column: int) -> Nuclei:
 
 def _nested(
     rng: np.random.Generator,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
+    x: NDArray[np.floating],
+    y: NDArray[np.floating],
     classes: int,
 ) -> NDArray[np.int64]:
     """A class for each place (model px): waves of some 400 µm, each class on its own crests."""
