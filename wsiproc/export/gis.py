@@ -285,7 +285,9 @@ def _write_picture(
         "".join(f"{float(number)!r}\n" for number in world)
     )
     (folder / f"{name}.aux.xml").write_text(
-        f'<PAMDataset>\n  <SRS dataAxisToSRSAxisMapping="1,2">{escape(_wkt(unit))}</SRS>\n</PAMDataset>\n',
+        "<PAMDataset>\n"
+        f'  <SRS dataAxisToSRSAxisMapping="1,2">{escape(_wkt(unit))}</SRS>\n'
+        "</PAMDataset>\n",
         "utf-8",
     )
     return picture.size
