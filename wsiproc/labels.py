@@ -34,7 +34,9 @@ class Points:
 
 
 def drawn(path: Path, name: str, shape: tuple[int, int]) -> NDArray[np.int32]:
-    """Outlines of a GeoJSON file, which may be packed, laid on the pixels of the image `name`, which is ``shape`` large.
+    """Outlines of a GeoJSON file, packed or not, on the pixels of the image `name`.
+
+    `shape` is its height and width.
 
     Raises
     ------

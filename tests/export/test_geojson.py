@@ -33,7 +33,7 @@ def file(result: StoredResult, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_qupath_reads_detections_with_classes_colours_and_measurements(
     file: Path, result: StoredResult, rows: pa.Table
 ) -> None:
-    collection = json.loads(gzip.open(file, "rt", encoding="utf-8").read())
+    collection = json.loads(gzip.decompress(file.read_bytes()))
     assert collection["type"] == "FeatureCollection"
     features = collection["features"]
     assert len(features) == len(rows)

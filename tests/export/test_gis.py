@@ -1,4 +1,4 @@
-"""In a GIS the nuclei lie on the picture of the slide: asked of GDAL, which QGIS opens both with."""
+"""In a GIS the nuclei lie on the picture of the slide: asked of GDAL, as QGIS does."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_picture_shows_nuclei_where_the_layer_has_them(
         tissue = layer(tmp_path / "gis", "tissue", "gpkg").union_all()
         inside = np.column_stack([nuclei.centroid.x, nuclei.centroid.y])
         # 12 µm away from a nucleus, in the tissue and in no other.
-        away = shapely.points(inside + (12, 0))
+        away = shapely.points(inside + np.array([12.0, 0.0]))
         free = tissue.contains(away) & ~shapely.intersects(away, nuclei.union_all())
         with rasterio.open(tmp_path / "gis" / name) as picture:
             on, off = (

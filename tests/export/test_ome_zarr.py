@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from wsiproc.query.results import StoredResult, tables
 
 
 @pytest.fixture(scope="module")
-def store(few: StoredResult, tmp_path_factory: pytest.TempPathFactory) -> Iterator[zarr.Group]:
+def store(few: StoredResult, tmp_path_factory: pytest.TempPathFactory) -> zarr.Group:
     path = tmp_path_factory.mktemp("zarr") / "F-1.ome.zarr"
     with pytest.MonkeyPatch.context() as patch:
         # Small ones, so that nuclei lie across their seams.
@@ -28,7 +28,7 @@ def store(few: StoredResult, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.setattr(ome_zarr, "CHUNK", 64)
         patch.setattr(ome_zarr, "SMALLEST", 100)
         assert write_ome_zarr(few, path) == few.nuclei
-    yield zarr.open_group(path, mode="r")
+    return zarr.open_group(path, mode="r")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_levels_of_labels_are_every_second_pixel(store: zarr.Group) -> None:
     levels = [store[f"labels/nuclei/{i}"][:] for i in range(4) if f"labels/nuclei/{i}" in store]
     assert len(levels) > 2
     assert max(levels[-1].shape) <= 100 < max(levels[-2].shape)
-    for finer, coarser in zip(levels[:-1], levels[1:], strict=True):
+    for finer, coarser in pairwise(levels):
         np.testing.assert_array_equal(coarser, finer[::2, ::2])
 
 

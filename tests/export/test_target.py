@@ -12,18 +12,27 @@ from wsiproc.query.results import StoredResult
 
 
 def test_a_file_that_fails_leaves_nothing(out: Path) -> None:
-    with pytest.raises(StoreError), one_file(out, replace=False) as temporary:
-        temporary.write_text("half")
-        raise OSError(5, "Input/output error")
+    def fail() -> None:
+        with one_file(out, replace=False) as temporary:
+            temporary.write_text("half")
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(StoreError):
+        fail()
     assert not list(out.parent.iterdir())
 
 
 def test_a_folder_that_fails_leaves_what_was_there(out: Path, result: StoredResult) -> None:
     with one_folder(out, replace=False) as folder:
         note(folder, facts(result, "gis", {}))
-    with pytest.raises(KeyboardInterrupt), one_folder(out, replace=True) as folder:
-        (folder / "half").write_text("half")
-        raise KeyboardInterrupt
+
+    def stop() -> None:
+        with one_folder(out, replace=True) as folder:
+            (folder / "half").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert [path.name for path in out.iterdir()] == ["export.json"]
 

@@ -54,7 +54,7 @@ def write_csv(result: StoredResult, out: Path, *, replace: bool = False) -> int:
 
 
 @contextmanager
-def _opened(path: Path, packed: bool) -> Iterator[IO[bytes]]:
+def _opened(path: Path, packed: bool) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """A file; packed without the time and the name that gzip would put in."""
     with path.open("xb") as raw:
         if not packed:

@@ -130,8 +130,8 @@ def _regions(rows: pa.Table, result: StoredResult) -> list[str]:
     ]
 
 
-def _written(shapes: Shapes) -> Shapes:
-    texts: Shapes = shapely.to_geojson(shapes)
+def _written(shapes: Shapes) -> list[str]:
+    texts: list[str] = shapely.to_geojson(shapes).tolist()
     return texts
 
 

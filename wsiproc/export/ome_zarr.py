@@ -41,7 +41,10 @@ _MOST_CELLS: Final = 2048
 _HELD: Final = 8
 """Row groups that are kept: neighbours in the file are neighbours on the slide."""
 
-_LABELS: Final = {"nuclei": np.dtype(np.uint32), "classes": np.dtype(np.uint8)}
+_LABELS: Final[dict[str, np.dtype[Any]]] = {
+    "nuclei": np.dtype(np.uint32),
+    "classes": np.dtype(np.uint8),
+}
 
 
 @dataclass(frozen=True, slots=True)
