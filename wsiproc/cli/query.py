@@ -106,13 +106,13 @@ def query(
     Without --count, --stats or --out the first nuclei are shown. Everything is read in row groups,
     and only in those that the box and the polygons touch.
     """
-    from wsiproc import api
+    from wsiproc.query import asking
 
     if count + stats + (out is not None) > 1:
         raise ConfigError("--count, --stats and --out are three answers: ask for one")
     if unit not in (None, "um", "px"):
         raise ConfigError(f"the unit {unit!r} is not known: um or px")
-    selection = api.query(
+    selection = asking.query(
         results,
         box=box,
         within=within,

@@ -162,7 +162,8 @@ def open_result(folder: str | Path) -> StoredResult:
     StoreError
         If there is no result, or files of it are missing or cut short.
     """
-    folder = Path(folder)
+    # It may be read long after it was opened, when the process stands in another folder.
+    folder = Path(folder).absolute()
     manifest = read_manifest(folder)
     for name, stored in manifest.files.items():
         try:

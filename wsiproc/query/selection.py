@@ -136,8 +136,9 @@ class Selection:
     def count(self) -> int:
         """How many there are."""
         asked = self.question
-        if asked == Question(columns=asked.columns, asked=asked.asked):
-            return sum(result.nuclei for result in self.results)
+        if asked.area.everywhere and not asked.classes and asked.where is None:
+            every = sum(result.nuclei for result in self.results)
+            return every if asked.limit is None else min(every, asked.limit)
         return sum(map(len, self.only("nucleus_id").tables()))
 
     def only(self, *columns: str) -> Selection:
@@ -149,26 +150,21 @@ class Selection:
         return pa.Table.from_batches(self._batches(), self.schema)
 
     def to_geopandas(self) -> GeoDataFrame:
-        """All of it as a GeoDataFrame, with its geometry whatever columns were asked for."""
+        """All of it as a GeoDataFrame: with its geometry, and without `bbox` unless it is named."""
         import geopandas
         import shapely
 
-        whole = self
-        if "geometry" not in self.schema.names:
-            whole = self.only(*self.schema.names, "geometry")
-        rows = whole.to_arrow()
+        names = self.question.columns or [n for n in self.stored.names if n != "bbox"]
+        rows = self.only(*dict.fromkeys((*names, "geometry"))).to_arrow()
         shapes = shapely.from_wkb(rows["geometry"].to_numpy())
         plain = rows.drop_columns("geometry").to_pandas()
         found = geopandas.GeoDataFrame(plain, geometry=shapes, crs=ENGINEERING_CRS_V1)
-        return found[whole.schema.names]
+        return found[rows.schema.names]
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """The rows as an Arrow stream, in bounded memory (Arrow's PyCapsule interface)."""
         reader = pa.RecordBatchReader.from_batches(self.schema, self._batches())
         return reader.__arrow_c_stream__(requested_schema)
-
-    def __len__(self) -> int:
-        return self.count()
 
     def groups(self, result: StoredResult) -> list[RowGroup]:
         """The row groups of a result that may have rows of the area; no others are read."""
@@ -269,7 +265,24 @@ def select(results: Sequence[StoredResult], question: Question) -> Selection:
     if question.limit is not None and question.limit < 1:
         raise ConfigError("a limit has to be 1 or more")
     _ = selection.condition
+    _on_a_slide(selection)
     return selection
+
+
+def _on_a_slide(selection: Selection) -> None:
+    """Polygons that miss every slide were meant in another unit, or for another slide."""
+    area = selection.question.area
+    if area.places is None:
+        return
+    for result in selection.results:
+        slide = RowGroup(0, 0, 0, box := (0.0, 0.0, *result.size_um), box)
+        if replace(area, box=None).on(result).may_hold(slide):
+            return
+    other = "um" if area.places_unit == "px" else "px"
+    raise ConfigError(
+        f"none of the polygons lies on a slide if they are in {area.places_unit}: "
+        f"if they are in {other}, say so with the unit"
+    )
 
 
 def _read(parquet: pq.ParquetFile, group: RowGroup, columns: list[str]) -> pa.Table:
