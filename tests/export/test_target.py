@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from wsiproc.errors import AlreadyThereError, StoreError
+from wsiproc.errors import AlreadyThereError, DiskFullError, StoreError
 from wsiproc.export._target import facts, note, one_file, one_folder
 from wsiproc.query.results import StoredResult
 
@@ -19,6 +23,35 @@ def test_a_file_that_fails_leaves_nothing(out: Path) -> None:
 
     with pytest.raises(StoreError):
         fail()
+    assert not list(out.parent.iterdir())
+
+
+@pytest.mark.parametrize("place", [one_file, one_folder])
+@pytest.mark.parametrize(
+    ("error", "free", "full"),
+    [
+        (OSError(28, "No space left on device"), 1 << 40, True),
+        (StoreError("GDAL says something"), 1000, True),
+        (StoreError("GDAL says something"), 1 << 40, False),
+    ],
+)
+def test_a_full_disk_is_told_as_one_by_whatever_writes(
+    place: Callable[..., AbstractContextManager[Path]],
+    error: OSError,
+    free: int,
+    full: bool,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
+
+    def fail() -> None:
+        with place(out, replace=False):
+            raise error
+
+    with pytest.raises(DiskFullError if full else StoreError) as told:
+        fail()
+    assert isinstance(told.value, DiskFullError) == full
     assert not list(out.parent.iterdir())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -11,9 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from wsiproc.errors import AlreadyThereError
+from wsiproc.errors import AlreadyThereError, DiskFullError
 from wsiproc.query.results import StoredResult
 from wsiproc.store.disk import staged, storing
+
+_LEAST: Final = 1 << 20
+"""Bytes; a disk with less is full."""
 
 NOTE: Final = "export.json"
 """In folders that an export makes: what it is.  Zarr stores have it in their attributes."""
@@ -38,7 +42,7 @@ def one_file(out: Path, *, replace: bool) -> Iterator[Path]:
     _vacant(out, replace=replace)
     with storing("the export"):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with staged(out) as temporary:
+        with staged(out) as temporary, _full_or_broken(out.parent):
             yield temporary
 
 
@@ -67,7 +71,8 @@ def one_folder(out: Path, *, replace: bool) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         try:
-            yield temporary
+            with _full_or_broken(out.parent):
+                yield temporary
             if _there(out):
                 out.rename(old)
             temporary.rename(out)
@@ -77,7 +82,24 @@ def one_folder(out: Path, *, replace: bool) -> Iterator[Path]:
                 with suppress(OSError):
                     old.rename(out)
             raise
+        if old.is_symlink():
+            old.unlink()
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _full_or_broken(parent: Path) -> Iterator[None]:
+    """Tell a full disk from other faults: GDAL and SQLite don't, and some writers half."""
+    try:
+        yield
+    except OSError as error:
+        known = isinstance(error, DiskFullError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if known or shutil.disk_usage(parent).free < _LEAST:
+            raise DiskFullError(
+                "cannot write the export: the disk, or the quota on it, is full; free space and "
+                "export again"
+            ) from None
+        raise
 
 
 def facts(result: StoredResult, form: str, says: Mapping[str, Any]) -> dict[str, Any]:

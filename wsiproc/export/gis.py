@@ -111,11 +111,11 @@ def write_gis(
         See `one_folder`.
     """
     with one_folder(out, replace=replace) as folder:
+        pixels = _write_picture(folder, result, unit, slide)
         for layer in _layers(result, unit):
             _write_layer(folder, layer, unit, kind)
         if kind == "gpkg":
             _write_styles(folder / "nuclei.gpkg", result)
-        pixels = _write_picture(folder, result, unit, slide)
         frame = {
             "unit": "µm" if unit == "um" else "level-0 px",
             "origin": "top-left corner of the slide's level-0 pixel (0, 0)",
@@ -197,7 +197,8 @@ def _by_gdal(
             dataset_options={"VERSION": "1.2"} if kind == "gpkg" and layer == _FIRST else None,
         )
     except (DataSourceError, DataLayerError) as error:
-        raise StoreError(f"cannot write the export: GDAL says {error}") from None
+        said = str(error).replace(str(file.parent), "").strip()
+        raise StoreError(f"cannot write the export, GDAL says: {said}") from None
 
 
 def _write_styles(file: Path, result: StoredResult) -> None:

@@ -18,14 +18,14 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
-from wsiproc.errors import ConfigError, DiskFullError, StoreError
+from wsiproc.errors import ConfigError, StoreError
 from wsiproc.export._names import nucleus_uuids
 from wsiproc.export._shapes import shapes_px
 from wsiproc.export._target import one_file
 from wsiproc.query.results import StoredResult, tables
 
 PER_PX: Final = 64
-"""Coordinates are rounded to 1/64 px, which packs half as well again as thirds of a µm do."""
+"""Coordinates are rounded to 1/64 px: binary fractions pack better than others."""
 
 _LEVEL: Final = 1
 _PIECE: Final = 10_000
@@ -100,8 +100,6 @@ def write_tiatoolbox(result: StoredResult, out: Path, *, replace: bool = False) 
                 base.execute("CREATE INDEX area ON annotations(area)")
                 base.execute("COMMIT")
         except sqlite3.OperationalError as error:
-            if "full" in str(error):
-                raise DiskFullError("cannot write the export: no space is left") from None
             raise StoreError(f"cannot write the export: {error}") from None
     return first - 1
 
