@@ -121,7 +121,7 @@ def export(
         frame_of_reference=frame_of_reference,
         downsample=downsample,
     )
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     for result in found:
         name = Path(formats.default_name(result, to.value))
         target = name if out is None else out / name if len(found) > 1 else out

@@ -8,11 +8,7 @@ starts at the corner of its level 0; or one that is given.
 
 from __future__ import annotations
 
-import logging
-import uuid
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,12 +21,11 @@ from numpy.typing import NDArray
 import wsiproc
 from wsiproc.card import NucleusClass
 from wsiproc.errors import ConfigError, MissingExtraError
-from wsiproc.export._names import SPACE, dicom_uid
+from wsiproc.export._dicom_source import discreet, frame_of, header_of, stand_in
+from wsiproc.export._names import dicom_uid
 from wsiproc.export._shapes import rings, shapes_px, shapes_um
-from wsiproc.export._slide import check_same
 from wsiproc.export._target import facts, note, one_folder
 from wsiproc.query.results import StoredResult, tables
-from wsiproc.slide.files import files_of
 
 if TYPE_CHECKING:
     from highdicom.ann import AnnotationGroup
@@ -39,20 +34,7 @@ if TYPE_CHECKING:
 MOST: Final = 500_000
 """Annotations of one instance: archives and viewers hold an instance in memory."""
 
-_WHOLE_SLIDE: Final = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _SERIES: Final = 8101
-_TYPE_2: Final = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-)
-"""What a DICOM header may leave empty, and some leave out."""
-
 _CODES: Final = {
     "score": ("score", "99WSIPROC", "Mean probability of being a nucleus", "1"),
     "area_um2": ("42798000", "SCT", "Area", "um2"),
@@ -121,107 +103,20 @@ def write_dicom(
         raise ConfigError("the result has no nuclei, and DICOM knows no annotation of nothing")
     if slide is not None and frame_of_reference is not None:
         raise ConfigError("a DICOM slide has its own frame: give --slide or --frame-of-reference")
-    with one_folder(out, replace=replace) as folder, _discreet():
+    with one_folder(out, replace=replace) as folder, discreet():
         planar = slide is not None
         source = (
-            _header(result, slide) if slide is not None else _stand_in(result, frame_of_reference)
+            header_of(result, slide) if slide is not None else stand_in(result, frame_of_reference)
         )
         columns = [c for c in _CODES if c in _columns(result)]
         for number, groups in enumerate(_instances(result, columns, planar=planar), start=1):
             _write(folder / f"nuclei-{number}.dcm", number, groups, columns, result, source, planar)
-        note(folder, facts(result, "dicom", {"frame": _frame(source, planar=planar)}))
+        note(folder, facts(result, "dicom", {"frame": frame_of(source, planar=planar)}))
     return result.nuclei
-
-
-@contextmanager
-def _discreet() -> Iterator[None]:
-    """Keep what pydicom and highdicom say of odd values to themselves: a name may be one."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
-    before = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, before, strict=True):
-                logger.setLevel(level)
 
 
 def _columns(result: StoredResult) -> list[str]:
     return next((table.column_names for table in tables(result.table)), [])
-
-
-def _header(result: StoredResult, slide: Path) -> Dataset:
-    """What the slide's full-resolution image says of itself, but for its pixels."""
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
-    check_same(result, slide)
-    for file in files_of(slide):
-        try:
-            header = dcmread(file, stop_before_pixels=True)
-        except (InvalidDicomError, OSError):
-            continue
-        size = (header.get("TotalPixelMatrixColumns"), header.get("TotalPixelMatrixRows"))
-        if header.get("SOPClassUID") == _WHOLE_SLIDE and size == result.size_px:
-            for name in _TYPE_2:
-                if name not in header:
-                    setattr(header, name, "")
-            return header
-    raise ConfigError(
-        "--slide is no DICOM slide with an image of the size that was run: leave it out, and the "
-        "annotations get a frame of reference of their own"
-    )
-
-
-def _stand_in(result: StoredResult, frame_of_reference: str | None) -> Dataset:
-    """What a DICOM slide would say, of one that is none; nothing of a patient."""
-    from pydicom import Dataset
-    from pydicom.uid import UID
-
-    own = f"2.25.{uuid.uuid5(SPACE, f'frame/{result.manifest.slide.sha256}').int}"
-    frame = frame_of_reference or own
-    if not UID(frame).is_valid:
-        raise ConfigError(f"{frame!r} is no DICOM UID: digits and points, 64 of them at most")
-    header = Dataset()
-    header.SpecificCharacterSet = "ISO_IR 192"
-    for name in _TYPE_2:
-        setattr(header, name, "")
-    header.Modality = "SM"
-    header.SOPClassUID = _WHOLE_SLIDE
-    header.SOPInstanceUID = dicom_uid(result, "image")
-    header.SeriesInstanceUID = dicom_uid(result, "images")
-    header.StudyInstanceUID = (
-        f"2.25.{uuid.uuid5(SPACE, f'study/{result.manifest.slide.sha256}').int}"
-    )
-    header.FrameOfReferenceUID = frame
-    header.PositionReferenceIndicator = "SLIDE_CORNER"
-    header.ContainerIdentifier = result.slide_id[:64]
-    specimen = Dataset()
-    specimen.SpecimenIdentifier = result.slide_id[:64]
-    specimen.SpecimenUID = (
-        f"2.25.{uuid.uuid5(SPACE, f'specimen/{result.manifest.slide.sha256}').int}"
-    )
-    specimen.IssuerOfTheSpecimenIdentifierSequence = []
-    specimen.SpecimenPreparationSequence = []
-    header.IssuerOfTheContainerIdentifierSequence = []
-    header.ContainerTypeCodeSequence = []
-    header.SpecimenDescriptionSequence = [specimen]
-    return header
-
-
-def _frame(source: Dataset, *, planar: bool) -> dict[str, str]:
-    if planar:
-        return {
-            "coordinates": "2D: px of the total pixel matrix, the top-left corner is (0, 0)",
-            "image": str(source.SOPInstanceUID),
-        }
-    return {
-        "coordinates": "3D: mm from the top-left corner of the slide's level 0, x right, y down",
-        "frame_of_reference": str(source.FrameOfReferenceUID),
-    }
 
 
 def _instances(
