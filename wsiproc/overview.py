@@ -126,6 +126,21 @@ def draw_overview(
     return png.getvalue()
 
 
+def slide_panel(size_um: tuple[float, float]) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """Where the slide stands in the overview of a slide of this size (width, height in µm).
+
+    Returns
+    -------
+    size
+        Width and height of the whole picture, px.
+    box
+        ``(left, top, right, bottom)`` of the panel that shows the slide, px of the picture.
+    """
+    layout = _laid_out(size_um)
+    (left, top), (width, height) = layout.corners[0], layout.panel
+    return layout.size, (left, top, left + width, top + height)
+
+
 def _laid_out(size_um: tuple[float, float]) -> _Layout:
     """Panels beside each other, or one above the other where the slide is wide."""
     scale = _LONGEST / max(size_um)

@@ -17,6 +17,7 @@ from wsiproc.cli import (
     check,
     doctor,
     evaluate,
+    export,
     gc,
     info,
     models,
@@ -56,6 +57,7 @@ app.command("select")(select.select)
 app.command("synthesize")(synthesize.synthesize)
 app.command("evaluate")(evaluate.evaluate)
 app.command("propose")(propose.propose)
+app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 
 
