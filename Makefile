@@ -14,7 +14,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test lint bench accuracy accuracy-check bundle clean
-.PHONY: test-faults test-variants test-gpu test-tiatoolbox test-slurm test-bundle test-kubernetes
+.PHONY: test-faults test-variants test-gpu test-tiatoolbox test-spatialdata test-slurm test-bundle test-kubernetes
 
 $(ENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(ENV)
@@ -83,7 +83,14 @@ test-tiatoolbox:
 	.env-tiatoolbox/bin/python -m pip install --quiet torch==2.13.0
 	.env-tiatoolbox/bin/python -m pip install --quiet --requirement tests/tiatoolbox-requirements.txt --editable .
 	.env-tiatoolbox/bin/python -m pip install --quiet --no-deps tiatoolbox==2.1.3
-	.env-tiatoolbox/bin/python -m pytest -m tiatoolbox tests/slide tests/decode
+	.env-tiatoolbox/bin/python -m pytest -m tiatoolbox tests/slide tests/decode tests/export
+
+# spatialdata wants an older dask: its own environment, which only reads what the suite writes.
+test-spatialdata: $(ENV)/.dev
+	$(PYTHON) -m venv .env-spatialdata
+	.env-spatialdata/bin/python -m pip install --quiet 'spatialdata==0.7.3'
+	WSIPROC_SPATIALDATA_PYTHON=$(CURDIR)/.env-spatialdata/bin/python \
+	$(BIN)/python -m pytest tests/export/test_spatialdata.py
 
 # Everything for a machine without a network, in one file: see deploy/bundle/README.md.
 #   make bundle PYTHON=python3.12 EXTRAS=openvino,cluster
@@ -111,4 +118,4 @@ test-kubernetes: $(ENV)/.dev
 	$(BIN)/python -m pytest tests/deploy/test_kubernetes.py
 
 clean:
-	rm -rf $(ENV) .env-tiatoolbox build dist *.egg-info
+	rm -rf $(ENV) .env-tiatoolbox .env-spatialdata build dist *.egg-info

@@ -17,9 +17,11 @@ import run
 import score
 from paper import GAINS, SECTIONS
 from rows import ROWS, SHARED, UNLABELLED, Row, Run, plan, run_named
+from splits import scorable
 from table import render
 
 from wsiproc.cli.settings import configured
+from wsiproc.datasets import read_dataset
 from wsiproc.errors import ConfigError
 from wsiproc.methods import find_method
 from wsiproc.slide._drawn_dataset import drawn_dataset
@@ -74,10 +76,11 @@ def test_a_row_changes_settings_that_its_method_has(name: str) -> None:
     row = ROWS[name]
     method = find_method(row.method)
     for preset in method.presets:
-        for dataset in ("crchisto", "kumar", "tnbc"):
+        for dataset in ("crchisto", "dsb_dapi", "kumar", "tnbc"):
             changed = configured(method, preset, row.changes(dataset, preset))
             assert isinstance(changed, method.config)
-    assert bool(row.settings) == (name not in ("mcf", "unet", "unet-shipped"))
+    as_it_is = ("mcf", "exemplar-all", "unet", "unet-shipped")
+    assert bool(row.settings) == (name not in as_it_is)
 
 
 def test_the_plan_holds_every_row_once_a_seed_and_what_matters_thrice() -> None:
@@ -232,7 +235,23 @@ def test_rows_take_over_the_stages_that_they_share_and_no_others(tmp_path: Path)
 
 def test_shared_stages_are_of_the_same_method_and_of_rows_that_come_first() -> None:
     order = [run.name for run in plan()]
+    datasets = {"lair": ("crchisto",), "partial_points": ("kumar",)}
     for row, (other, _) in SHARED.items():
         assert ROWS[row].method == ROWS[other].method
-        dataset = "crchisto" if ROWS[row].method == "lair" else "kumar"
-        assert order.index(Run(dataset, other).name) < order.index(Run(dataset, row).name)
+        for dataset in datasets.get(ROWS[row].method, ("tnbc", "kumar")):
+            assert order.index(Run(dataset, other).name) < order.index(Run(dataset, row).name)
+
+
+def test_images_without_slide_ids_get_a_val_split_by_chance_and_say_so(tmp_path: Path) -> None:
+    data = drawn_dataset(tmp_path / "dsb_dapi", train=8, val=0, size=64)
+    toml = data / "dataset.toml"
+    lines = toml.read_text().replace('name = "drawn"', 'name = "dsb_dapi"').splitlines()
+    toml.write_text("\n".join(line for line in lines if not line.startswith(("mpp", "val"))))
+    split = read_dataset(scorable(data, tmp_path / "runs"))
+    assert (len(split.split("train")), len(split.split("val"))) == (6, 2)
+    assert split.mpp == 0.5
+    assert scorable(data, tmp_path / "runs") == tmp_path / "runs" / "data" / "dsb_dapi"
+    (section,) = (section for section in SECTIONS if section.method == "exemplar")
+    assert "no held-out measure" in section.differs
+    other = drawn(tmp_path, "tnbc")
+    assert scorable(other, tmp_path / "runs") == other

@@ -5,7 +5,7 @@
     NAME/dataset.toml          title, mpp (where known), kind of labels, licence, splits by id
     NAME/images/ID.png         8-bit RGB
     NAME/instances/ID.png      16-bit label map: 0 background, every nucleus its own value
-    NAME/geojson/ID.geojson    outlines drawn in QuPath (`wsiproc.geojson`): instances too
+    NAME/geojson/ID.geojson    outlines drawn in QuPath (`wsiproc.geojson`): instances too; also .gz
     NAME/points/ID.csv         x,y,class: pixels, the origin at the CENTRE of the first pixel
 
 ``complete = false`` says that only some nuclei are outlined: what is not is unknown, and no
@@ -30,6 +30,8 @@ from wsiproc.frozen import Frozen, faults
 from wsiproc.labels import Points, drawn, painted, points_in, reason
 
 LabelKind = Literal["instances", "points", "none"]
+PICTURES_IN_FOLDERS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+"""Ends of the files that are taken for images in a folder that is no data set."""
 LabelFiles = Literal["instances", "geojson", "points", "none"]
 UNKNOWN = -1
 """In a label map, where nobody has looked."""
@@ -97,7 +99,7 @@ class Sample:
                 width, height = picture.size
         except OSError as error:
             raise ConfigError(f"image {self.id} cannot be read: {reason(error)}") from None
-        read = drawn if path.suffix == ".geojson" else painted
+        read = drawn if path.name.endswith((".geojson", ".geojson.gz")) else painted
         labels = read(path, self.id, (height, width))
         return labels if self.complete else np.where(labels > 0, labels, UNKNOWN).astype(np.int32)
 
@@ -256,12 +258,16 @@ def _kind(files: LabelFiles) -> LabelKind:
 
 def _sample(folder: Path, said: _Toml, split: str, id_: str) -> Sample:
     suffix = {"instances": "png", "geojson": "geojson", "points": "csv", "none": ""}[said.labels]
+    labels = folder / said.labels / f"{id_}.{suffix}" if suffix else None
+    if labels is not None and suffix == "geojson" and not labels.exists():
+        packed = labels.with_name(f"{labels.name}.gz")
+        labels = packed if packed.exists() else labels
     return Sample(
         id=id_,
         split=split,
         mpp=said.mpp,
         image=folder / "images" / f"{id_}.png",
-        labels=folder / said.labels / f"{id_}.{suffix}" if suffix else None,
+        labels=labels,
         label_kind=_kind(said.labels),
         complete=said.complete,
     )

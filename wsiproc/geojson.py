@@ -6,11 +6,14 @@ covering [0, 1) x [0, 1): QuPath's convention and wsiproc's.
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import uuid
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,6 +79,26 @@ def written(outlines: Sequence[Outline], *, model: str) -> str:
         for outline in outlines
     ]
     return json.dumps({"type": "FeatureCollection", "features": features}, indent=None)
+
+
+def text_of(path: Path) -> str:
+    """The text of a GeoJSON file, packed with gzip or not, whatever it is called.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    UnicodeDecodeError
+        If it is no text.
+    """
+    content = path.read_bytes()
+    if content.startswith(b"\x1f\x8b"):
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, zlib.error) as error:
+            raise gzip.BadGzipFile(f"packed badly: {error}") from None
+    # Some editors begin a file with a mark of its byte order.
+    return content.decode("utf-8-sig")
 
 
 def outlines_in(text: str, what: str) -> NDArray[np.object_]:

@@ -34,7 +34,9 @@ class Points:
 
 
 def drawn(path: Path, name: str, shape: tuple[int, int]) -> NDArray[np.int32]:
-    """Outlines of a GeoJSON file, laid on the pixels of the image `name`, which is ``shape`` large.
+    """Outlines of a GeoJSON file, packed or not, on the pixels of the image `name`.
+
+    `shape` is its height and width.
 
     Raises
     ------
@@ -42,8 +44,7 @@ def drawn(path: Path, name: str, shape: tuple[int, int]) -> NDArray[np.int32]:
         If the file cannot be read, holds no outlines, or one that lies outside of the image.
     """
     try:
-        # Some editors begin a file with a mark of its byte order.
-        text = path.read_text(encoding="utf-8-sig")
+        text = geojson.text_of(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"labels of {name} cannot be read: {reason(error)}") from None
     outlines = geojson.outlines_in(text, path.name)

@@ -19,7 +19,7 @@ from PIL import Image
 from wsiproc import api, geojson
 from wsiproc.card import Card
 from wsiproc.config import Execution, RunConfig, Science
-from wsiproc.datasets import Sample, read_dataset
+from wsiproc.datasets import PICTURES_IN_FOLDERS, Sample, read_dataset
 from wsiproc.decode import contours
 from wsiproc.errors import ConfigError, StoreError
 from wsiproc.model import load_model
@@ -27,8 +27,9 @@ from wsiproc.slide.naming import named
 from wsiproc.store.disk import write_whole
 from wsiproc.store.manifest import read_manifest
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
-"""Files that are fields of view rather than slides: all of them is tissue."""
+PICTURES = tuple(end for end in PICTURES_IN_FOLDERS if not end.startswith(".tif"))
+"""Files that are fields of view rather than slides: all of them is tissue.  A TIFF may be either,
+so its tissue is searched."""
 SAME = 0.5
 """Share of the smaller of two outlines from which on they are of one nucleus."""
 
@@ -116,14 +117,14 @@ def pictures_of(inputs: Sequence[Path], mpp: float | None) -> tuple[Picture, ...
                 outlined = sample if sample.label_kind == "instances" else None
                 found.append(Picture(sample.id, sample.image, sample.mpp or mpp, outlined))
         elif path.is_dir():
-            files = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURES)
+            files = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURES_IN_FOLDERS)
             found += [Picture(named(f), f, mpp) for f in files]
         elif path.is_file():
             found.append(Picture(named(path), path, mpp))
         else:
             raise ConfigError(f"{path.name} is neither a file nor a folder")
     if not found:
-        raise ConfigError(f"there is no image to look at (of {', '.join(PICTURES)})")
+        raise ConfigError(f"there is no image to look at (of {', '.join(PICTURES_IN_FOLDERS)})")
     ids = [picture.id for picture in found]
     twice = sorted({id_ for id_ in ids if ids.count(id_) > 1})
     if twice:

@@ -17,6 +17,7 @@ from shapely.geometry import shape as from_geojson
 
 from wsiproc.config import Outline
 from wsiproc.errors import ConfigError
+from wsiproc.geojson import text_of
 from wsiproc.geometry import Box, Frame
 from wsiproc.slide import SlideFacts
 
@@ -329,7 +330,7 @@ def roi_from_text(text: str) -> tuple[Outline, ...]:
     ----------
     text
         ``x,y,w,h``, or the path of a GeoJSON file (a geometry, feature or collection, as QuPath
-        writes them too; what is no polygon is left out).
+        writes them too, packed with gzip or not; what is no polygon is left out).
 
     Returns
     -------
@@ -350,7 +351,7 @@ def roi_from_text(text: str) -> tuple[Outline, ...]:
         else:
             return _outlines([shapely.box(x, y, x + w, y + h)] if w > 0 and h > 0 else [])
     try:
-        content = json.loads(Path(text).read_text("utf-8"))
+        content = json.loads(text_of(Path(text)))
         return _outlines(list(_shapes(content)))
     except OSError as error:
         raise ConfigError(

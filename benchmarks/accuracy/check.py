@@ -12,6 +12,7 @@ from typing import Any
 
 from rows import ROWS, run_named
 from score import PARTS, Place, as_config, scored, trained
+from splits import scorable
 
 SAME_MODEL = 0.002
 """Scores of the same file differ by no more: another CPU rounds otherwise, and moves a nucleus."""
@@ -41,7 +42,7 @@ def check(given: argparse.Namespace) -> int:
     run = run_named(given.name)
     row = ROWS[run.row]
     record = json.loads((given.results / f"{run.name}.json").read_text())
-    data, out = given.data / run.dataset, given.runs / run.name
+    data, out = scorable(given.data / run.dataset, given.runs), given.runs / run.name
     wanted = {model["sha256"] for model in record["models"].values()}
     models: Sequence[str | Path] = [row.model[run.dataset]] if run.dataset in row.model else []
     models = models or _found(out, wanted)

@@ -2,87 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from layout import OUTLINES, PIXELS, POINTS_3UM, POINTS_AS_PRINTED, Gain, Section, Table
+from paper_outlines import EXEMPLAR, GAINS_OF_OUTLINES, LABEL_EFFICIENT, MASKS
+from rows_points import LABELLED, LAIR, POINTS
 
-from rows import LABELLED, LAIR, POINTS
+__all__ = ["GAINS", "SECTIONS"]
 
-Column = tuple[str, str, str]
-"""Head, part of the JSON's scores, and key in it."""
-
-PIXELS: tuple[Column, ...] = (
-    ("PA", "pixels", "pa"),
-    ("MPA", "pixels", "mpa"),
-    ("IoU", "pixels", "iou"),
-    ("FWIoU", "pixels", "fwiou"),
-    ("Dice", "pixels", "dice"),
-    ("AJI", "instances", "aji"),
-    ("F1", "detection", "f1"),
-)
-POINTS_3UM: tuple[Column, ...] = (
-    ("P", "detection", "precision"),
-    ("R", "detection", "recall"),
-    ("F", "detection", "f1"),
-)
-POINTS_AS_PRINTED: tuple[Column, ...] = (
-    ("P", "detection_as_printed", "precision"),
-    ("R", "detection_as_printed", "recall"),
-    ("F", "detection_as_printed", "f1"),
-    ("F at 3 µm", "detection", "f1"),
-)
-OUTLINES: tuple[Column, ...] = (
-    ("PA", "pixels", "pa"),
-    ("Dice", "pixels", "dice"),
-    ("object Dice", "instances", "object_dice"),
-    ("AJI", "instances", "aji"),
-    ("F1 at 3 µm", "detection", "f1"),
-)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a method's section.
-
-    Parameters
-    ----------
-    dataset
-        Whose val split its numbers are of.
-    title
-        What stands above it.
-    kind
-        Of the model that is scored: ``mask`` or ``points``; a run's only model stands for both.
-    rows
-        Its lines, in order; those without a JSON are left out.
-    columns
-        What is shown.
-    paper
-        By row, what the paper says of the first columns; None where it says nothing.
-    titles
-        By row, where it is called otherwise than in `rows.ROWS`.
-    """
-
-    dataset: str
-    title: str
-    kind: str
-    rows: Sequence[str]
-    columns: Sequence[Column]
-    paper: Mapping[str, Sequence[float | None]]
-    titles: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Section:
-    """A method: its paper, what differs from it here, and its tables."""
-
-    method: str
-    paper: str
-    differs: str
-    tables: Sequence[Table]
-
-
-_MASKS = ("unet", "unet-shipped")
-_MCF_SEGMENTATION = ("mcf", "no-seg", "no-self", "no-syn", "ce", "weig", *_MASKS)
-_MCF_DETECTION = ("mcf", "no-seg", "no-cff", "no-mff", "h1", "mean", "no-gdbp", *_MASKS)
+_MCF_SEGMENTATION = ("mcf", "no-seg", "no-self", "no-syn", "ce", "weig", *MASKS)
+_MCF_DETECTION = ("mcf", "no-seg", "no-cff", "no-mff", "h1", "mean", "no-gdbp", *MASKS)
 _NONE_MINED = {"no-seg": "MCF's filters, none mined"}
 
 _MCF = Section(
@@ -243,7 +170,7 @@ _PARTIAL_POINTS = Section(
             "kumar",
             "Segmentation, `partial_points.onnx`",
             "mask",
-            (*POINTS, *_MASKS),
+            (*POINTS, *MASKS),
             OUTLINES,
             {
                 "points-5": (0.8951, 0.7540, 0.7015, 0.4941),
@@ -257,20 +184,6 @@ _PARTIAL_POINTS = Section(
         ),
     ),
 )
-
-
-@dataclass(frozen=True)
-class Gain:
-    """What a row is better by than its baseline, in the model of that kind."""
-
-    title: str
-    dataset: str
-    row: str
-    baseline: str
-    kind: str
-    column: Column
-    paper: float | None = None
-
 
 _F_AS_PRINTED = ("F", "detection_as_printed", "f1")
 _AJI = ("AJI", "instances", "aji")
@@ -305,9 +218,10 @@ GAINS = (
             ("CRF loss over none", "no-crf"),
         )
     ),
+    *GAINS_OF_OUTLINES,
     Gain("MCF over its filters", "kumar", "mcf", "no-seg", "mask", _DICE, 0.116),
     Gain("MCF over its filters", "tnbc", "mcf", "no-seg", "mask", _DICE, 0.338),
 )
 
-SECTIONS = (_LAIR, _PARTIAL_POINTS, _MCF)
+SECTIONS = (_LAIR, _PARTIAL_POINTS, EXEMPLAR, LABEL_EFFICIENT, _MCF)
 """In the order of RESULTS.md."""

@@ -1,178 +1,21 @@
-"""The rows of RESULTS.md: which settings each has, and in which order they are worth running."""
+"""The rows of RESULTS.md: which there are, and in which order they are worth running."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
+from row import Row, Run
+from rows_outlines import EXEMPLAR, LABEL_EFFICIENT
+from rows_points import LABELLED, LAIR, MCF, POINTS
 
-@dataclass(frozen=True)
-class Row:
-    """A line of a table.
-
-    Parameters
-    ----------
-    title
-        As the paper names it.
-    method
-        What trains it.
-    settings, per_dataset
-        Changed in the method's preset, as ``--set`` takes them; the second by data set.
-    budget
-        Changed in the preset ``default`` beside them, so that this machine can do the row; other
-        presets have sizes of their own.
-    model
-        By data set, a model that is there already, instead of a training.
-    radius_um
-        The paper's distance within which a detection counts, where it is not 3 µm.
-    """
-
-    title: str
-    method: str = "mcf"
-    settings: Mapping[str, str] = field(default_factory=dict)
-    per_dataset: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    budget: Mapping[str, str] = field(default_factory=dict)
-    model: Mapping[str, str] = field(default_factory=dict)
-    radius_um: float | None = None
-
-    def changes(self, dataset: str, preset: str) -> dict[str, str]:
-        """All settings that differ from the preset's."""
-        budget = self.budget if preset == "default" else {}
-        return {**budget, **self.settings, **self.per_dataset.get(dataset, {})}
-
-
-@dataclass(frozen=True)
-class Run:
-    """A row on a data set, with a seed: what one JSON is of."""
-
-    dataset: str
-    row: str
-    seed: int = 0
-
-    @property
-    def name(self) -> str:
-        """Of its JSON, and of the folder of its training."""
-        return f"{self.dataset}-{self.row}-{self.seed}"
-
-
-def run_named(name: str) -> Run:
-    """The run that `Run.name` names.
-
-    Raises
-    ------
-    ValueError
-        If it is none, or there is no such row.
-    """
-    dataset, _, rest = name.partition("-")
-    row, _, seed = rest.rpartition("-")
-    if row not in ROWS or not seed.isdecimal():
-        raise ValueError(f"{name!r} is no DATASET-ROW-SEED; rows: {', '.join(ROWS)}")
-    return Run(dataset, row, int(seed))
-
-
-_BOXES = {"tnbc": {"templates": "12"}, "kumar": {"templates": "10"}}
-
-
-def _mcf(title: str, **settings: str) -> Row:
-    return Row(title, settings=settings, per_dataset=_BOXES)
-
-
-def _mcf_detection(title: str, **filters: str) -> Row:
-    """The detection branch alone: its ablations need no segmenter."""
-    changed = {f"filters.{name}": value for name, value in filters.items()}
-    return _mcf(title, segmentation="false", **changed)
-
-
-_LAIR_BUDGET = {
-    "width": "16",
-    "reconstruction_width": "8",
-    "critic_width": "8",
-    "pretrain.crop_px": "96",
-    "joint.crop_px": "96",
-}
-"""Two thirds of the preset's widths, crops of 96 px, and as many steps: a quarter of an hour on a
-core, where the preset takes one.  The same for every row, and so for both sides of a gain."""
-_POINTS_BUDGET = {
-    "channels": "[16,32,64]",
-    "detect.steps": "200",
-    "segment.steps": "800",
-    "refine.steps": "80",
-}
-"""Two thirds of the preset's widths and two fifths to half of its steps, likewise."""
-
-
-def _lair(title: str, labelled: int | None, **settings: str) -> Row:
-    """6 px of .55 µm count as detected in the paper."""
-    few = {} if labelled is None else {"labelled": str(labelled)}
-    changed = {**few, **settings}
-    return Row(title, "lair", settings=changed, budget=_LAIR_BUDGET, radius_um=3.3)
-
-
-def _points(title: str, fraction: str, **settings: str) -> Row:
-    """11 px of .25 µm count as detected in the paper."""
-    changed = {"fraction": fraction, **settings}
-    return Row(title, "partial_points", settings=changed, budget=_POINTS_BUDGET, radius_um=2.75)
-
-
-MCF: Mapping[str, Row] = {
-    "mcf": _mcf("MCF"),
-    "no-seg": _mcf("-seg", segmentation="false"),
-    "no-self": _mcf("-self", self_finetuning="false"),
-    "no-syn": _mcf("-syn", **{"synthesis.share": "0"}),
-    "ce": _mcf("CE", loss="cross_entropy"),
-    "weig": _mcf("+weig", loss="weighted"),
-    "no-cff": _mcf_detection("-CFF", cropped_fusion="false"),
-    "no-mff": _mcf_detection("-MFF", scale_fusion="false"),
-    "h1": _mcf_detection("H=1", top_h="1"),
-    "mean": _mcf_detection("mean", mean_fusion="true"),
-    "no-gdbp": _mcf_detection("-GDBP", gradient_directions="false"),
-}
-"""Feng et al. 2022, Table 3."""
-
-LABELLED = (5, 10, 20, 40)
-
-LAIR: Mapping[str, Row] = {
-    **{f"lair-{n}": _lair(f"LAIR, {n} images", n) for n in LABELLED},
-    **{
-        f"supervised-{n}": _lair(f"supervised, {n} images", n, strategy="supervised")
-        for n in LABELLED
-    },
-    "self-training-5": _lair("self-training, .9", 5, strategy="self_training"),
-    "mean-teacher-5": _lair("Mean Teacher", 5, strategy="mean_teacher"),
-    "lair-5-rec": _lair("+Rec", 5, use_dimg="false", use_dins="false"),
-    "lair-5-dimg": _lair("+Rec +D_img", 5, use_dins="false"),
-    "lair-5-features": _lair("Rec of features", 5, rec_input="features"),
-    **{
-        f"lair-5-p{px}": _lair(f"p={px}", 5, instance_um=f"{px * 0.55:g}") for px in (7, 15, 19, 23)
-    },
-    **{
-        f"lair-5-t{percent}": _lair(f"T_p=.{percent}", 5, instance_threshold=f"0.{percent}")
-        for percent in (75, 80, 90, 95)
-    },
-    "supervised-all": _lair("supervised, all images", None, strategy="supervised"),
-}
-"""Tian et al. 2022, Tables 1 to 6; p in px of .55 µm."""
-
-POINTS: Mapping[str, Row] = {
-    "points-5": _points("5 % of the points", "0.05"),
-    "points-10": _points("10 % (ST-bg)", "0.1"),
-    "points-25": _points("25 %", "0.25"),
-    "points-50": _points("50 %", "0.5"),
-    "points-100": _points("all points", "1"),
-    "points-10-gaussian": _points("10 %, GM", "0.1", detection="gaussian"),
-    "points-10-extended": _points("10 %, ext-GM", "0.1", detection="extended"),
-    "points-10-positives": _points("10 %, ST-nu", "0.1", detection="positives"),
-    "points-10-full": _points("10 %, detector of all points", "0.1", detection="full"),
-    "points-10-voronoi": _points("10 %, Voronoi label alone", "0.1", alpha="1"),
-    "points-10-cluster": _points("10 %, cluster label alone", "0.1", alpha="0"),
-    "points-10-no-crf": _points("10 %, no CRF", "0.1", **{"crf.on": "false"}),
-}
-"""Qu et al. 2020, Tables I to III, figures 6 and 7."""
+__all__ = ["ROWS", "SAME_PATIENTS", "SHARED", "UNLABELLED", "Row", "Run", "plan", "run_named"]
 
 ROWS: Mapping[str, Row] = {
     **MCF,
     **LAIR,
     **POINTS,
+    **EXEMPLAR,
+    **LABEL_EFFICIENT,
     "unet": Row("`unet`, all masks", "unet", model={"tnbc": "unet"}),
     "unet-shipped": Row("`unet` as it ships, of other data", "unet", model={"kumar": "unet"}),
 }
@@ -188,6 +31,9 @@ SHARED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     },
     **{f"points-10-{label}": ("points-10", _DETECTED) for label in ("voronoi", "cluster")},
     "points-10-no-crf": ("points-10", (*_DETECTED, "segment/segment.pt")),
+    "pairs": ("patches", ("select/**/*",)),
+    "pairs-singan": ("patches", ("select/**/*",)),
+    "rounds": ("pairs", ("select/**/*", "synthesis/**/*", "round-0/*")),
 }
 """Rows that begin with the stages of another one, on the same data with the same seed: which, and
 the files that these leave.  Where they are they are taken over instead of made again, bit for bit
@@ -200,6 +46,9 @@ UNLABELLED: Mapping[tuple[str, str], tuple[str, ...]] = {
 
 SAME_PATIENTS: Mapping[str, str] = {"kumar": "brca_m2c", "brca_m2c": "kumar"}
 """Two patients are in both: who saw one set is not scored on the other."""
+
+
+_FIRST_OF_PATCHES = ("patches-random", "patches", "pairs", "rounds", "all-outlines")
 
 
 def plan() -> Iterator[Run]:
@@ -226,8 +75,38 @@ def plan() -> Iterator[Run]:
         "supervised-5",
         *(f"{way}-{n}" for way in ("lair", "supervised") for n in LABELLED),
     }
+    yield from _outlined()
     yield from (Run("crchisto", row) for row in LAIR if row not in done)
     for seed in range(3):
         yield from (Run(dataset, "no-seg", seed) for dataset in ("tnbc", "kumar"))
     for dataset in ("tnbc", "kumar"):
         yield from (Run(dataset, row) for row in MCF if row not in ("mcf", "no-seg"))
+
+
+def _outlined() -> Iterator[Run]:
+    """Those that learn from outlines."""
+    for dataset in ("tnbc", "kumar"):
+        yield from (Run(dataset, row) for row in EXEMPLAR)
+        yield from (Run(dataset, row) for row in _FIRST_OF_PATCHES)
+    yield from (Run("dsb_dapi", row) for row in EXEMPLAR)
+    for dataset in ("tnbc", "kumar"):
+        yield from (Run(dataset, row) for row in LABEL_EFFICIENT if row not in _FIRST_OF_PATCHES)
+    for seed in (1, 2):
+        for dataset in ("tnbc", "kumar"):
+            yield from (Run(dataset, row, seed) for row in ("exemplar-25-base", "exemplar-25"))
+            yield from (Run(dataset, row, seed) for row in ("patches-random", "patches"))
+
+
+def run_named(name: str) -> Run:
+    """The run that `Run.name` names.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or there is no such row.
+    """
+    dataset, _, rest = name.partition("-")
+    row, _, seed = rest.rpartition("-")
+    if row not in ROWS or not seed.isdecimal():
+        raise ValueError(f"{name!r} is no DATASET-ROW-SEED; rows: {', '.join(ROWS)}")
+    return Run(dataset, row, int(seed))

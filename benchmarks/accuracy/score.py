@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rows import ROWS, SAME_PATIENTS, SHARED, Row, Run
+from splits import scorable
 
 from wsiproc import __version__
 from wsiproc.cli.settings import configured
@@ -58,7 +59,8 @@ def score_row(given: argparse.Namespace) -> Path:
     """Train if the row is trained, score each of its files, write the JSON, and return it."""
     row = ROWS[given.name]
     run = Run(given.data.name, given.name, given.seed)
-    place = Place(given.data, tuple(given.unlabelled), given.runs / run.name, given.threads)
+    data = scorable(given.data, given.runs)
+    place = Place(data, tuple(given.unlabelled), given.runs / run.name, given.threads)
     refuse_known_patients(
         run.dataset, [read_dataset(folder).name for folder in (place.data, *place.unlabelled)]
     )
@@ -114,7 +116,8 @@ def take_over(run: Run, preset: str, more: Mapping[str, str], runs: Path) -> Non
     )
     if json.loads((other / IDENTITY).read_text())["config"] != config.model_dump(mode="json"):
         return
-    files = [path for pattern in patterns for path in sorted(other.glob(pattern))]
+    found = [path for pattern in patterns for path in sorted(other.glob(pattern))]
+    files = [path for path in found if path.is_file()]
     for path in files:
         into = out / path.relative_to(other)
         into.parent.mkdir(parents=True, exist_ok=True)

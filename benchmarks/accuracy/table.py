@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from paper import GAINS, SECTIONS, Gain, Section, Table
+from layout import Gain, Section, Table
+from paper import GAINS, SECTIONS
 from rows import ROWS, Run, plan
 
 HEAD = """# Accuracy

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from wsiproc.training.mask_rcnn import MaskRCNN, Raw, Targets, as_images
-from wsiproc.training.vision import RegionProposalNetwork, RoIHeads, box_iou
+from wsiproc.training.matching import Proposals
+from wsiproc.training.vision import RoIHeads, box_iou
 from wsiproc_exemplar.attention import attend
 from wsiproc_exemplar.centres import (
     CentreHead,
@@ -21,7 +22,7 @@ from wsiproc_exemplar.centres import (
 from wsiproc_exemplar.config import ExemplarConfig
 
 
-class PartialProposals(RegionProposalNetwork):  # type: ignore[misc]
+class PartialProposals(Proposals):
     """The first stage; an anchor on something ``seen`` in an image's targets is no background."""
 
     def assign_targets_to_anchors(
@@ -37,8 +38,7 @@ class PartialProposals(RegionProposalNetwork):  # type: ignore[misc]
         for label, anchor, target in zip(labels, anchors, targets, strict=True):
             found = target["seen"]
             if len(found):
-                match = self.proposal_matcher(box_iou(found, anchor))
-                on = match != self.proposal_matcher.BELOW_LOW_THRESHOLD
+                on = self.matched(found, anchor) != self.proposal_matcher.BELOW_LOW_THRESHOLD
                 label[(label == 0) & on] = -1
             if unknown(target):
                 label[:] = -1

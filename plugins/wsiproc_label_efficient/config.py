@@ -50,17 +50,17 @@ class FeatureConfig(MethodConfig):
     """``backbone``: one convolutional pass an image and means over boxes; else a pass a window, as
     in the paper.  The others are always dense."""
     width: int = Field(default=24, ge=4)
-    """``self``: channels at the first of four levels,"""
+    """``self``: channels at the first of the network's four levels."""
     embedding: int = Field(default=64, ge=4)
-    """numbers a place is described by,"""
+    """``self``: numbers a place is described by."""
     steps: int = Field(default=300, ge=0)
-    """steps of learning; 0 leaves the network as it began, to compare with,"""
+    """``self``: steps of learning; 0 leaves the network as it began."""
     batch: int = Field(default=24, ge=4)
-    """pairs of crops in a step,"""
+    """``self``: pairs of crops in a step."""
     crop_um: float = Field(default=32.0, gt=0)
-    """edge of a crop,"""
+    """``self``: edge of a crop."""
     lr: float = Field(default=2e-3, gt=0)
-    """and the highest rate."""
+    """``self``: highest rate."""
 
 
 class SelectConfig(MethodConfig):
@@ -79,9 +79,9 @@ class SelectConfig(MethodConfig):
     """Between patches that are looked at.  Quarters have to lie on the same lattice, so half of
     `size_um` is a multiple (the paper's 15 px are none; 16 px are)."""
     second: bool = True
-    """Table I: whether the quarters' distance to what is typical of quarters counts,"""
+    """``cps``: whether the quarters' distance to what is typical of quarters counts (Table I)."""
     third: bool = True
-    """and whether the largest distance between two quarters does."""
+    """``cps``: whether the largest distance between two quarters counts (Table I)."""
     most_overlap: float = Field(default=0.0, ge=0, lt=1)
     """Largest intersection over union of two chosen patches; not in the paper."""
     starts: int = Field(default=10, ge=1)
@@ -113,15 +113,15 @@ class SynthesisConfig(MethodConfig):
     gap_um: tuple[float, float] = (0.0, 0.5)
     """Between nuclei, beside the radius of the one that is laid down."""
     scales: int = Field(default=4, ge=1)
-    """Of the pyramid;"""
+    """Of the pyramid of generators."""
     coarsest: float = Field(default=0.5, gt=0, le=1)
-    """the first is this much of the patch's edge."""
+    """Edge of the first scale, as a part of the patch's."""
     width: int = Field(default=16, ge=4)
-    """Channels of generators and critics at the first scale,"""
+    """Channels of generators and critics at the first scale."""
     widen_every: int = Field(default=4, ge=1)
-    """doubled each so many scales,"""
+    """Scales after which `width` is doubled."""
     widest: int = Field(default=128, ge=4)
-    """up to this."""
+    """Most channels, however often `width` was doubled."""
     blocks: int = Field(default=5, ge=2)
     """Convolutions of each network."""
     critic_norm: Literal["none", "batch"] = "none"
@@ -144,15 +144,16 @@ class SynthesisConfig(MethodConfig):
     penalty_every: int = Field(default=4, ge=1)
     """Steps of the critics between penalties, which then count so many times more."""
     noise: float = Field(default=0.1, ge=0)
-    """Standard deviation of the noise, against the error of the scale before;"""
+    """Standard deviation of the noise, as a part of the error of the scale before."""
     first_noise: float = Field(default=0.2, gt=0)
-    """of that at the first scale, as images are from -1 to 1 (1 in the paper's code)."""
+    """Standard deviation of the noise at the first scale, of images from -1 to 1 (1 in the paper's
+    code)."""
     whole_weight: float = Field(default=1.0, ge=0)
-    """Beta, of the critic of the whole image;"""
+    """Beta, of the critic of the whole image."""
     nuclei_weight: float = Field(default=1.0, ge=0)
-    """gamma, of that of the nuclei;"""
+    """Gamma, of the critic of the nuclei."""
     between_weight: float = Field(default=1.0, ge=0)
-    """delta, of that of what lies between."""
+    """Delta, of the critic of what lies between nuclei."""
     own_colours: bool = True
     """Whether a painted pixel takes the nearest colour that the patch has, in its nuclei or between
     them: after a few steps, places unlike all of the patch come out in colours that no stain has.

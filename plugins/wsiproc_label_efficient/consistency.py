@@ -152,8 +152,7 @@ def _apart(pool: Pool, ranks: list[Numbers], config: SelectConfig) -> tuple[int,
             raise ConfigError(
                 f"beside the {before} patches chosen there is no room for another of "
                 f"{config.size_um:g} µm: ask for fewer (--k), for smaller ones "
-                "(select.size_um), let them overlap (select.most_overlap), or give more images; "
-                "and choose another --out"
+                "(select.size_um), let them overlap (select.most_overlap), or give more images"
             )
     return tuple(chosen)
 

@@ -26,9 +26,10 @@ from wsiproc.training.judging import JudgedWindows, judge
 from wsiproc.training.loop import Batch, Stage
 from wsiproc.training.mask_rcnn import MaskRCNN, targets_of
 from wsiproc.training.mask_rcnn_windows import WindowDetector
+from wsiproc.training.matching import Proposals
 from wsiproc.training.nets import as_input
 from wsiproc.training.settings import Schedule
-from wsiproc.training.vision import RegionProposalNetwork, RoIHeads, box_iou
+from wsiproc.training.vision import RoIHeads, box_iou
 from wsiproc_label_efficient.images import UNKNOWN, Bytes, Labels, Learnt, draw_cuts
 from wsiproc_label_efficient.segmenter_config import MASK_RCNN_CHOICES, MaskRCNNConfig
 from wsiproc_label_efficient.segmenting import BY, Said
@@ -38,7 +39,7 @@ MOST_UNKNOWN = 0.3
 as much to keep it from being background."""
 
 
-class KnownProposals(RegionProposalNetwork):  # type: ignore[misc]
+class KnownProposals(Proposals):
     """The first stage; an anchor on unknown pixels is no background."""
 
     def assign_targets_to_anchors(

@@ -17,7 +17,7 @@ from torch.nn import functional
 from wsiproc.methods import TrainingEvent
 from wsiproc.training.descent import device
 from wsiproc.training.labels import resample_pixels
-from wsiproc.training.loop import Batch, Stage, drive
+from wsiproc.training.loop import Batch, drive
 from wsiproc.training.settings import Schedule
 from wsiproc_label_efficient.config import SynthesisConfig
 from wsiproc_label_efficient.gan import (
@@ -90,12 +90,10 @@ def learn_patch(
             sigma = config.noise * math.sqrt(error)
         sight = _Sight(painter, size, sigma, real, mask, drawn, first)
         rivals = _Rivals(sight, config, n, before)
-        course = Stage(
+        course = _Course(
             name=f"{name}-scale-{n}",
             batch=lambda rng: _batch(len(drawn), config, rng),
-            loss=_no_loss,
             check=rivals.check,
-            better=None,
         )
         schedule = Schedule(
             steps=config.steps,
@@ -157,6 +155,16 @@ class _Sight:
     mask: Tensor
     drawn: Tensor
     first: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """A scale, as `drive` sees it; what is learnt in it `_Rivals` knows.  The last weights stay."""
+
+    name: str
+    batch: Callable[[np.random.Generator], Batch]
+    check: Callable[[nn.Module], Mapping[str, float]]
+    better: None = None
 
 
 class _Rivals:
@@ -263,7 +271,3 @@ class _Rivals:
 
 def _batch(masks: int, config: SynthesisConfig, rng: np.random.Generator) -> Batch:
     return {"masks": rng.integers(masks, size=(config.critic_steps + 1, config.batch))}
-
-
-def _no_loss(net: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-    raise NotImplementedError("generators and critics learn in turn")

@@ -24,6 +24,8 @@ from wsiproc.training.nets import Residual, as_input
 from wsiproc.training.settings import UNCHANGED, Augmentation, Schedule
 from wsiproc_label_efficient.config import FeatureConfig
 
+STAGE = "pool"
+"""Of the training, and of its checkpoint."""
 STEP = 8
 """Px between the places that are described."""
 _INVARIANCE, _VARIANCE, _COVARIANCE = 25.0, 25.0, 1.0
@@ -113,7 +115,7 @@ def learn_pool(
         return {"spread": float(first.std(0).mean()), "found": float(found)}
 
     stage = Stage(
-        name="pool",
+        name=STAGE,
         batch=lambda rng: pairs(rng, config.batch),
         loss=_loss,
         check=check,

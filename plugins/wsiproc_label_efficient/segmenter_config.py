@@ -35,9 +35,10 @@ class HoverConfig(MethodConfig):
     synthetic_share: float = Field(default=0.5, ge=0, lt=1)
     """Part of the crops that are from synthetic pairs, where there are any."""
     distance_weight: float = Field(default=1.0, ge=0)
-    """Of the squared error of the distances;"""
+    """Of the squared error of the distances in the loss."""
     gradient_weight: float = Field(default=1.0, ge=0)
-    """of that of their gradients inside nuclei (2 in HoVer-Net's article, 1 in its code)."""
+    """Of the squared error of the distances' slopes inside nuclei (2 in HoVer-Net's article, 1 in
+    its code)."""
     windows: tuple[int, ...] = (1280, 512, 1024)
     """Edges of the windows the model may be run with, preferred one first."""
 
@@ -69,7 +70,7 @@ class RoundsConfig(MethodConfig):
     """Pseudo-labels of what was not annotated (sec. III-D)."""
 
     rounds: int = Field(default=2, ge=0, le=10)
-    """Of predicting, and of learning from that beside the patches."""
+    """How often the rest is predicted, and learnt from beside the patches."""
     patches: int = Field(default=200, ge=1)
     """Unlabelled patches, as large as those that are annotated, that a round predicts (600 in the
     paper); all, where there are fewer."""
@@ -81,9 +82,10 @@ class RoundsConfig(MethodConfig):
     background_below: float = Field(default=0.3, gt=0, le=1)
     """Pixels outside of nuclei that are more probably nuclear are unknown; 1: none is."""
     part: float = Field(default=0.5, gt=0, le=1)
-    """Of the steps of the first training that a round takes,"""
+    """Steps of a round, as a part of those of the first training."""
     rate: float = Field(default=0.5, gt=0, le=1)
-    """and of its highest rate: it goes on with the weights of the round before."""
+    """Highest rate of a round, as a part of that of the first training.  It goes on with the
+    weights of the round before."""
     export: Literal["best", "last"] = "best"
     """Which weights become the model: those of the round that was best on val, or the last's, as in
     the paper."""

@@ -25,7 +25,7 @@ from wsiproc.errors import ConfigError, StoreError
 from wsiproc.methods import TrainingEvent, TrainingInputs, TrainingNote
 from wsiproc.training import checkpoint
 from wsiproc.training.pictures import write_picture
-from wsiproc_label_efficient import features
+from wsiproc_label_efficient import features, pool_network
 from wsiproc_label_efficient.config import FeatureConfig, LabelEfficientConfig, SelectConfig
 from wsiproc_label_efficient.consistency import choose
 from wsiproc_label_efficient.pairs import Pair, write_dataset
@@ -125,14 +125,21 @@ def select_patches(
     checkpoint.claim_as(folder, identity, "a selection")
     if (folder / ABOUT).is_file():
         return _read(folder, samples)
-    pool = features.make_pool(config, samples)
-    listener(TrainingNote("select", f"{len(pool)} windows in {len(samples)} images"))
-    chosen = choose(
-        pool,
-        config,
-        seed,
-        lambda: features.look(config, samples, pool, folder=folder, seed=seed, listener=listener),
-    )
+    try:
+        pool = features.make_pool(config, samples)
+        listener(TrainingNote("select", f"{len(pool)} windows in {len(samples)} images"))
+        chosen = choose(
+            pool,
+            config,
+            seed,
+            lambda: features.look(
+                config, samples, pool, folder=folder, seed=seed, listener=listener
+            ),
+        )
+    except ConfigError:
+        # It has to be asked for otherwise, and that may be done in the same folder.
+        checkpoint.release(folder, pool_network.STAGE)
+        raise
     patches = []
     for i in chosen:
         sample = samples[int(pool.image[i])]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from wsiproc.cli.app import app
+from wsiproc.cli.app import app, main
 from wsiproc.errors import ConfigError
 from wsiproc.query.results import StoredResult
 from wsiproc.testing.results import drawn_result
@@ -89,6 +90,20 @@ def test_statistics_are_tables_for_people_and_one_object_for_machines(
     assert [slide["nuclei"] for slide in told["slides"]] == [300, 200]
 
 
+def test_names_are_shown_as_they_are(
+    results: tuple[StoredResult, StoredResult], tmp_path: Path
+) -> None:
+    ring = [[[0, 0], [9000, 0], [9000, 9000], [0, 9000], [0, 0]]]
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": ring},
+        "properties": {"name": "[/bold] front [3] :smile:"},
+    }
+    (tmp_path / "a.geojson").write_text(json.dumps(feature))
+    shown = said(results[0].folder, "--within", tmp_path / "a.geojson", "--stats")
+    assert "[/bold] front [3] :smile:" in shown
+
+
 def test_files_are_written_and_not_replaced(
     results: tuple[StoredResult, StoredResult], tmp_path: Path
 ) -> None:
@@ -98,6 +113,19 @@ def test_files_are_written_and_not_replaced(
         said(results[0].folder, "--out", path)
     told = json.loads(said(results[0].folder, "--out", path, "--replace", "--json"))
     assert told == {"status": "done", "nuclei": 300}
+
+
+def test_an_error_repeats_what_was_written_as_it_was_written(
+    results: tuple[StoredResult, StoredResult],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wrong = "[/red] score [bold]"
+    monkeypatch.setattr(sys, "argv", ["wsiproc", "query", str(results[0].folder), "--where", wrong])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == ConfigError.exit_code
+    assert f"error: --where {wrong}: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,12 @@ import typer
 from rich.console import Console
 
 from wsiproc.cli.learning import watched
-from wsiproc.datasets import Sample, read_dataset
+from wsiproc.datasets import PICTURES_IN_FOLDERS, Sample, read_dataset
 from wsiproc.errors import ConfigError
 from wsiproc.methods import TrainingInputs
 
 By = Annotated[str, typer.Option("--by", help="The training method that does it.")]
 Preset = Annotated[str, typer.Option(help="A preset of that method's settings.")]
-
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-"""Ends of files that are taken for images."""
 
 
 def samples_of(folder: Path, mpp: float | None) -> tuple[Sample, ...]:
@@ -43,7 +40,9 @@ def samples_of(folder: Path, mpp: float | None) -> tuple[Sample, ...]:
             raise ConfigError(f"dataset.toml says {found[0].mpp:g} µm per px: leave --mpp out")
         samples = tuple(dataclasses.replace(each, mpp=each.mpp or mpp) for each in found)
     elif folder.is_dir():
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
+        files = sorted(
+            file for file in folder.iterdir() if file.suffix.lower() in PICTURES_IN_FOLDERS
+        )
         ids = [file.stem for file in files]
         twice = next((name for name in ids if ids.count(name) > 1), None)
         if twice is not None:
@@ -52,7 +51,9 @@ def samples_of(folder: Path, mpp: float | None) -> tuple[Sample, ...]:
     else:
         raise ConfigError(f"{folder.name}: there is no such folder")
     if not samples:
-        raise ConfigError(f"{folder.name} holds no images ({', '.join(PICTURES)}) and no data set")
+        raise ConfigError(
+            f"{folder.name} holds no images ({', '.join(PICTURES_IN_FOLDERS)}) and no data set"
+        )
     if samples[0].mpp is None:
         raise ConfigError("the images don't say how large a pixel is: give --mpp")
     return samples

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 import wsiproc
 from wsiproc.cli import (
@@ -18,6 +18,7 @@ from wsiproc.cli import (
     diff,
     doctor,
     evaluate,
+    export,
     gc,
     info,
     models,
@@ -61,6 +62,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("diff")(diff.diff)
 app.command("propose")(propose.propose)
+app.command("export")(export.export)
 app.command("view")(view.view)
 app.command("doctor")(doctor.doctor)
 
@@ -89,8 +91,8 @@ def main() -> None:
         if "--json" in sys.argv:
             refused = {"status": "failed", "error": type(error).__name__, "message": str(error)}
             sys.stdout.write(json.dumps(refused | {"exit_code": code}) + "\n")
-        # Escaped: `pip install 'wsiproc[view]'` is no markup.
-        said = f"[bold red]error:[/] {escape(str(error))}"
+        # As text: brackets in what people wrote are no markup.
+        said = Text.assemble(("error:", "bold red"), f" {error}")
         Console(stderr=True).print(said, highlight=False, soft_wrap=True)
         sys.exit(code)
 

@@ -143,7 +143,7 @@ def stoppable(*, warning: signal.Signals | None = None) -> Iterator[None]:
         A signal that says that time is nearly over, as schedulers send it.
     """
     signals = {signal.SIGINT, signal.SIGTERM} | ({warning} if warning is not None else set())
-    kept = "finished tiles are kept, and the same command goes on from there"
+    kept = "what is finished is kept, and the same command goes on from there"
 
     def stop(signum: int, _frame: FrameType | None) -> None:
         # A second signal while things are being closed must not leave them half closed.

@@ -180,6 +180,15 @@ def claim_as(out: Path, identity: Mapping[str, Any], work: str) -> bool:
     return False
 
 
+def release(out: Path, *stages: str) -> None:
+    """Take back what `claim_as` wrote, and the checkpoints of these stages.
+
+    For work that cannot be done as it was asked for, so that it may be asked for otherwise.
+    """
+    for name in (IDENTITY, *(f"{stage}.pt" for stage in stages)):
+        (out / name).unlink(missing_ok=True)
+
+
 def _digest(folder: Path) -> dict[str, str]:
     """A data set's name and the digest of what it says of itself (paths stay out)."""
     toml = folder / "dataset.toml"

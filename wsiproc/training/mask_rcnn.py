@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from wsiproc.errors import ConfigError
 from wsiproc.training.feature_pyramid import FeaturePyramid
 from wsiproc.training.mask_rcnn_settings import MaskRCNNSettings
+from wsiproc.training.matching import Proposals
 from wsiproc.training.vision import (
     AnchorGenerator,
     BoxCoder,
@@ -26,7 +27,6 @@ from wsiproc.training.vision import (
     MaskRCNNHeads,
     MaskRCNNPredictor,
     MultiScaleRoIAlign,
-    RegionProposalNetwork,
     RoIHeads,
     RPNHead,
     TwoMLPHead,
@@ -104,7 +104,7 @@ class MaskRCNN(nn.Module):
         Of nuclei, background not counted.
     """
 
-    first_stage: ClassVar[type[RegionProposalNetwork]] = RegionProposalNetwork
+    first_stage: ClassVar[type[Proposals]] = Proposals
     second_stage: ClassVar[type[RoIHeads]] = RoIHeads
 
     def __init__(self, settings: MaskRCNNSettings, mpp: float, classes: int = 1) -> None:

@@ -33,6 +33,7 @@ class MaskRCNNSettings(MethodConfig):
     mask_convolutions: int = Field(default=2, ge=1)
     """Before the 14 x 14 regions are enlarged to 28 x 28."""
     mask_channels: int = Field(default=48, ge=4)
+    """Of those convolutions."""
     anchors_sampled: int = Field(default=256, ge=2)
     """Anchors of an image that the proposals' loss is taken over, at most half of them nuclei."""
     regions_sampled: int = Field(default=128, ge=4)

@@ -13,7 +13,9 @@ class Schedule(MethodConfig):
     """How long and how fast to learn."""
 
     steps: int = Field(default=3000, ge=1)
+    """Batches that are learnt from."""
     batch: int = Field(default=8, ge=1)
+    """Crops of a step."""
     crop_px: int = Field(default=128, ge=8)
     """Edge of a crop in model px."""
     lr: float = Field(default=2e-3, gt=0)
@@ -21,6 +23,7 @@ class Schedule(MethodConfig):
     warm_up: float = Field(default=0.15, gt=0, lt=1)
     """Part of the steps during which the rate rises."""
     weight_decay: float = Field(default=1e-2, ge=0)
+    """How strongly weights are drawn to 0 (AdamW)."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of a step's gradient."""
     ema: float = Field(default=0.995, ge=0, lt=1)

@@ -48,10 +48,13 @@ def suppressed(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     ranked = boxes.detach()[order].float()
     x0, y0, x1, y1 = ranked.unbind(1)
     area = (x1 - x0) * (y1 - y0)
-    width = torch.minimum(x1[:, None], x1) - torch.maximum(x0[:, None], x0)
-    height = torch.minimum(y1[:, None], y1) - torch.maximum(y0[:, None], y0)
-    both = width.clamp_(min=0).mul_(height.clamp_(min=0))
-    over = (both / (area[:, None] + area - both) > iou_threshold).cpu().numpy()
+    i, j = overlapping(ranked, ranked)
+    width = torch.minimum(x1[i], x1[j]) - torch.maximum(x0[i], x0[j])
+    height = torch.minimum(y1[i], y1[j]) - torch.maximum(y0[i], y0[j])
+    both = width * height
+    above = both / (area[i] + area[j] - both) > iou_threshold
+    over = np.zeros((len(ranked), len(ranked)), bool)
+    over[i[above].cpu().numpy(), j[above].cpu().numpy()] = True
     gone = np.zeros(len(over), bool)
     stay = np.zeros(len(over), bool)
     for i in range(len(over)):
@@ -59,6 +62,16 @@ def suppressed(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
             stay[i] = True
             gone |= over[i]
     return order[torch.from_numpy(stay).to(order.device)]
+
+
+def overlapping(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of ``[m, 4]`` and of ``[n, 4]`` boxes whose insides meet, pair by pair, in order."""
+    meet = a[:, 0, None] < b[:, 2]
+    meet &= a[:, 2, None] > b[:, 0]
+    meet &= a[:, 1, None] < b[:, 3]
+    meet &= a[:, 3, None] > b[:, 1]
+    of_a, of_b = meet.nonzero().unbind(1)
+    return of_a, of_b
 
 
 def aligned_regions(
@@ -236,6 +249,7 @@ __all__ = [
     "box_iou",
     "clip_boxes_to_image",
     "nms",
+    "overlapping",
     "resnet50",
     "resnext101_64x4d",
     "roi_align",

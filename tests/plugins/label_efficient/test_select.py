@@ -131,6 +131,18 @@ def test_what_cannot_be_done_is_said(
         said("select", data, "--out", tmp_path / "out", *QUICK, *words)
 
 
+@pytest.mark.parametrize("method", ["cps", "random"])
+def test_what_could_not_be_chosen_may_be_asked_for_otherwise_in_the_same_folder(
+    data: Path, tmp_path: Path, method: str
+) -> None:
+    words = ("select", data, "--out", tmp_path / "out", *QUICK, "--method", method)
+    with pytest.raises(ConfigError, match="no room"):
+        said(*words, "--k", "200")
+    assert not list((tmp_path / "out").iterdir())
+    said(*words, "--k", "2")
+    assert len(list((tmp_path / "out" / "patches").iterdir())) == 2
+
+
 def test_a_folder_without_images_and_one_that_is_not_there_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no images"):
         said("select", tmp_path, "--mpp", "0.5", "--out", tmp_path / "out")

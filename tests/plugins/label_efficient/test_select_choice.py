@@ -133,9 +133,7 @@ def test_some_overlap_may_be_allowed() -> None:
 @pytest.mark.parametrize("method", ["cps", "random"])
 def test_more_patches_than_there_is_room_for_are_refused(method: str) -> None:
     pool, looked = tissue(5, kinds=1)
-    with pytest.raises(
-        ConfigError, match=r"beside the \d patches chosen there is no room .*another --out"
-    ):
+    with pytest.raises(ConfigError, match=r"beside the \d patches chosen there is no room"):
         choose(pool, SelectConfig(method=method, k=30, k2=1), 0, lambda: looked)
 
 
