@@ -7,7 +7,6 @@ import io
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,9 +14,11 @@ import geopandas
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from wsiproc.batch.records import Record, Trouble, write_record
-from wsiproc.errors import ConfigError, StoreError
+from wsiproc.cli.app import app
+from wsiproc.errors import AlreadyThereError, ConfigError, StoreError
 from wsiproc.query.results import StoredResult, open_result
 from wsiproc.report.choosing import EACH, choose
 from wsiproc.report.measures import read_nuclei
@@ -253,7 +254,16 @@ def test_what_is_no_result_gets_no_page(tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
-Shot = Callable[[Path, Path], None]
+def test_the_command_writes_once_and_not_over_a_page(result: StoredResult, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    arguments = ["report", str(result.folder), "--out", str(out)]
+    said = CliRunner().invoke(app, arguments)
+    assert said.exit_code == 0
+    assert "1 slide" in said.output
+    again = CliRunner().invoke(app, arguments)
+    assert isinstance(again.exception, AlreadyThereError)
+    assert CliRunner().invoke(app, [*arguments, "--replace"]).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 @pytest.mark.slow

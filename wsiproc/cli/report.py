@@ -37,4 +37,6 @@ def report(
     check_free(out, replace=replace)
     written = write_report(results, out, slide=slide)
     many = "1 slide" if written.slides == 1 else f"{written.slides:,} slides"
-    Console(highlight=False).print(f"[bold]{out}[/]: {many}, {written.bytes / 1e6:.1f} MB")
+    Console(highlight=False, soft_wrap=True).print(
+        f"[bold]{out}[/]: {many}, {written.bytes / 1e6:.1f} MB"
+    )

@@ -171,7 +171,11 @@ def _spread(slides: Sequence[_Slide]) -> str:
         )
         if len(values)
     )
-    return f'<section><h2>How slides differ</h2><div class="charts">{drawn}</div></section>'
+    return (
+        f'<section><h2>How slides differ</h2><div class="charts">{drawn}</div>'
+        '<p class="soft">Bars count slides. The line is the median; the grey band, and what '
+        "stands in brackets, is the middle half.</p></section>"
+    )
 
 
 def _pictures(slides: Sequence[_Slide], room: int) -> str:
