@@ -20,7 +20,7 @@ from wsiproc.diff.difference import (
     Difference,
 )
 from wsiproc.diff.pairing import Floats
-from wsiproc.overview import coloured, round_up, slide_panel
+from wsiproc.overview import coloured, round_up, slide_picture
 from wsiproc.query.results import StoredResult
 
 COLOURS: Final[dict[int, tuple[int, int, int]]] = {
@@ -82,7 +82,7 @@ def _laid_out(size_um: tuple[float, float]) -> tuple[tuple[int, int], bool]:
 
 def _slide(result: StoredResult, panel: tuple[int, int]) -> Floats:
     """The slide from the result's overview, grey and pale; ``[h, w, 1]``, 0 to 255."""
-    whole = slide_panel(result.file("overview.png"), result.size_um)
+    whole = slide_picture(result.file("overview.png"), result.size_um)
     grey = whole.convert("L").resize(panel, Image.Resampling.LANCZOS)
     return 255 - 0.3 * (255 - np.asarray(grey, np.float64)[..., None])
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from wsiproc.batch.records import Record, read_records
 from wsiproc.errors import StoreError
-from wsiproc.overview import slide_panel
+from wsiproc.overview import slide_picture
 from wsiproc.query.results import StoredResult
 from wsiproc.report.charts import Part, axis_of, histogram, plain
 from wsiproc.report.markup import day, safe, table
@@ -211,7 +211,7 @@ def _spaced(slides: int, room: int) -> list[int]:
 def _small(result: StoredResult) -> str | None:
     """The slide's picture in base64; None if its overview is damaged."""
     try:
-        picture = slide_panel(result.file("overview.png"), result.size_um)
+        picture = slide_picture(result.file("overview.png"), result.size_um)
     except StoreError:
         return None
     picture.thumbnail((_EDGE_PX, _EDGE_PX), Image.Resampling.LANCZOS)
