@@ -33,7 +33,7 @@ from wsiproc.store.order import CELL_UM, ORDER, hilbert
 SQUARE_UM: Final = 2048.0
 """Edge of a square: a whole quadrant of the curve.  No tissue has more than some ten thousand
 nuclei in it."""
-KEPT: Final = 6
+KEPT: Final = 4
 """Row groups of a result that are kept."""
 _ORDER: Final = ORDER - round(np.log2(SQUARE_UM / CELL_UM))
 _LIGHT: Final = ("x_um", "y_um", "class_id", "score")
