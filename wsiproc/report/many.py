@@ -222,7 +222,7 @@ def _small(result: StoredResult) -> str | None:
 
 def _table(slides: Sequence[_Slide]) -> str:
     classes = list(dict.fromkeys(name for s in slides for name in s.result.manifest.classes))
-    shown = classes if 1 < len(classes) <= 6 else []
+    shown = classes if 1 < len(classes) <= 4 else []
     heads = [("slide", False), ("model", False), ("nuclei", True), ("mm²", True), ("per mm²", True)]
     heads += [(f"{name} per mm²", True) for name in shown]
     rows = (
