@@ -17,6 +17,7 @@ HEAVY = (
     "geopandas",
     "zarr",
     "numba",
+    "duckdb",
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from wsiproc.config import Execution, RunConfig, Science
 from wsiproc.errors import StoreError
 from wsiproc.plan import Job
 from wsiproc.progress import Listener, unheard
+from wsiproc.query.asking import query
 from wsiproc.slide import open_slide
 from wsiproc.slide.naming import checked_id, named
 from wsiproc.store.manifest import read_manifest
@@ -20,9 +20,6 @@ from wsiproc.workbench import Workbench
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
-
-    from wsiproc.query.regions import Unit
-    from wsiproc.query.selection import Selection
 
 __all__ = ["Result", "open_slide", "preview", "query", "read_nuclei", "run"]
 
@@ -171,84 +168,3 @@ def read_nuclei(result: str | Path) -> GeoDataFrame:
     files = read_manifest(folder).files
     name = "nuclei.parquet" if "nuclei.parquet" in files else "centroids.parquet"
     return geopandas.read_parquet(folder / name)
-
-
-def query(
-    results: str | Path | Sequence[str | Path],
-    *,
-    box: tuple[float, float, float, float] | None = None,
-    within: Any = None,
-    unit: Unit | None = None,
-    touching: bool = False,
-    classes: Sequence[str] = (),
-    where: str | None = None,
-    nearest: Sequence[str] = (),
-    around_um: float | None = None,
-    columns: Sequence[str] = (),
-    limit: int | None = None,
-) -> Selection:
-    """The nuclei of published results that answer a question.
-
-    Only the row groups that the box and the polygons touch are read, and no more than one of them
-    is held at a time, until the answer is asked for: ``.to_geopandas()``, ``.to_arrow()``,
-    ``.count()``, or as an Arrow stream, which polars, DuckDB and others take as it is.
-
-    Parameters
-    ----------
-    results
-        A result, a folder of results, or several of either.
-    box
-        ``(x, y, width, height)``: nuclei whose centroid lies in it.  Left and upper edge belong to
-        it, the others don't.
-    within
-        Polygons, a nucleus' centroid being in any of them: shapely's, a GeoDataFrame, or the path
-        of a GeoJSON file.
-    unit
-        Of the box and the polygons: ``"um"`` or ``"px"`` (level 0).  By default µm, but px for a
-        GeoJSON file, as QuPath writes it.
-    touching
-        Count nuclei that only reach into box or polygons, too.
-    classes
-        Names of classes; empty for all.
-    where
-        A condition over the columns in SQL, such as ``"area_um2 > 60 AND score >= .8"``.
-    nearest
-        Classes: each adds a column ``nearest_CLASS_um``, the distance to the nearest other nucleus
-        of that class.
-    around_um
-        Adds for each class a column ``around_CLASS``: other nuclei within this radius, µm.
-    columns
-        What to tell; empty for everything.
-    limit
-        At most so many nuclei.
-
-    Raises
-    ------
-    ConfigError
-        If the question makes no sense: an unknown column or class, or a condition that is none.
-    StoreError
-        If there is no result, or it is damaged.
-    """
-    from wsiproc.query.neighbours import Asked
-    from wsiproc.query.regions import Area, places_of
-    from wsiproc.query.results import find_results
-    from wsiproc.query.selection import Question, select
-
-    from_file = isinstance(within, str | Path)
-    paths = [results] if isinstance(results, str | Path) else list(results)
-    area = Area(
-        box=box,
-        box_unit=unit or "um",
-        places=None if within is None else places_of(within),
-        places_unit=unit or ("px" if from_file else "um"),
-        touching=touching,
-    )
-    question = Question(
-        area=area,
-        classes=tuple(classes),
-        where=where,
-        columns=tuple(columns),
-        limit=limit,
-        asked=Asked(tuple(nearest), around_um),
-    )
-    return select(find_results(paths), question)

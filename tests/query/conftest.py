@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import geopandas
 import pytest
 
 from wsiproc.query.results import StoredResult
@@ -16,7 +17,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> StoredResult:
 
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> StoredResult:
-    """A result of four row groups (three full ones would take long to draw: these are small)."""
+    """A result of seven row groups: their size is made small, as full ones take long to draw."""
     with pytest.MonkeyPatch.context() as patch:
         for module in ("geoparquet", "tables"):
             patch.setattr(f"wsiproc.store.{module}.PIECE", 500)
@@ -27,3 +28,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> StoredResult:
             classes=("tumour", "lymphocyte"),
             seed=2,
         )
+
+
+@pytest.fixture(scope="session")
+def rows(many: StoredResult) -> geopandas.GeoDataFrame:
+    """What GeoPandas reads of `many`."""
+    return geopandas.read_parquet(many.table)

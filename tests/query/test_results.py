@@ -111,6 +111,23 @@ def test_a_damaged_result_is_not_opened(tmp_path: Path, one: StoredResult, harm:
         open_result(folder)
 
 
+def test_tables_of_another_version_are_not_guessed_at(tmp_path: Path, one: StoredResult) -> None:
+    folder = Path(shutil.copytree(one.folder, tmp_path / "S"))
+    newer = one.manifest.model_copy(update={"schema_version": 99}).sealed()
+    (folder / "manifest.json").write_text(newer.to_json())
+    with pytest.raises(StoreError, match="version 99, this wsiproc reads 1"):
+        open_result(folder)
+
+
+def test_an_opened_result_stays_where_it_is(
+    one: StoredResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(one.folder.parent)
+    opened = open_result(one.folder.name)
+    monkeypatch.chdir(tmp_path)
+    assert sum(map(len, tables(opened.table))) == 200
+
+
 def test_a_column_that_is_not_there_is_named_with_those_that_are(one: StoredResult) -> None:
     with pytest.raises(StoreError, match=r"no column 'volume'; it has nucleus_id"):
         list(tables(one.table, columns=["volume"]))

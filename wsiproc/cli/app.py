@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 import wsiproc
 from wsiproc.cli import (
@@ -86,7 +87,9 @@ def main() -> None:
         if "--json" in sys.argv:
             refused = {"status": "failed", "error": type(error).__name__, "message": str(error)}
             sys.stdout.write(json.dumps(refused | {"exit_code": code}) + "\n")
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        # As text: brackets in what people wrote are no markup.
+        said = Text.assemble(("error:", "bold red"), f" {error}")
+        Console(stderr=True).print(said, highlight=False, soft_wrap=True)
         sys.exit(code)
 
 

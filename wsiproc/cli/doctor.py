@@ -31,6 +31,7 @@ LIBRARIES = {
     "pyarrow": True,
     "geopandas": True,
     "zarr": True,
+    "duckdb": False,
     "distributed": True,
     "onnxruntime": True,
     "openvino": False,

@@ -106,13 +106,13 @@ def query(
     Without --count, --stats or --out the first nuclei are shown. Everything is read in row groups,
     and only in those that the box and the polygons touch.
     """
-    from wsiproc import api
+    from wsiproc.query import asking
 
     if count + stats + (out is not None) > 1:
         raise ConfigError("--count, --stats and --out are three answers: ask for one")
     if unit not in (None, "um", "px"):
         raise ConfigError(f"the unit {unit!r} is not known: um or px")
-    selection = api.query(
+    selection = asking.query(
         results,
         box=box,
         within=within,
@@ -143,11 +143,14 @@ def query(
         if as_json:
             sys.stdout.write(json.dumps({"status": "done", "nuclei": written}) + "\n")
         else:
-            Console(highlight=False).print(
-                f"{written:,} nuclei written to {out.name}", markup=False
-            )
+            _console(soft_wrap=True).print(f"{written:,} nuclei written to {out.name}")
     else:
         _show(selection, limit, as_json=as_json)
+
+
+def _console(*, width: int | None = None, soft_wrap: bool = False) -> Console:
+    """Names of classes, places and slides are text, whatever brackets and colons they have."""
+    return Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=soft_wrap)
 
 
 def _show(selection: Selection, limit: int | None, *, as_json: bool) -> None:
@@ -167,7 +170,7 @@ def _show(selection: Selection, limit: int | None, *, as_json: bool) -> None:
         sys.stdout.write(json.dumps({"rows": [_plain(row) for row in shown], "more": more}) + "\n")
         return
     # Into a pipe or a file nothing is cut off.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    console = _console(width=None if sys.stdout.isatty() else _WIDE)
     table = Table(box=None, pad_edge=False)
     for name in names:
         table.add_column(name, justify="left" if "name" in name or name == "slide_id" else "right")
@@ -179,7 +182,7 @@ def _show(selection: Selection, limit: int | None, *, as_json: bool) -> None:
 
 
 def _show_statistics(told: dict[str, Any]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console(soft_wrap=True)
     areas = [f"{_number(told['area_mm2'])} mm²"]
     if told["tissue_mm2"] is not None:
         areas.append(f"{_number(told['tissue_mm2'])} mm² of tissue searched")

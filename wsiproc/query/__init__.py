@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class _Callable(ModuleType):
-    """This package, where `wsiproc.api.query` is meant."""
+    """This package, where `wsiproc.query.asking.query` is meant."""
 
     @property
     def __call__(self) -> Callable[..., Selection]:
-        from wsiproc.api import query
+        from wsiproc.query.asking import query
 
         return query
 

@@ -87,12 +87,13 @@ class Condition:
             database.register("rows", rows.select(self.columns) if self.columns else rows)
             # The end of the line ends a comment in it, too.
             told = database.execute(f"SELECT ({self.text}\n) AS told FROM rows")  # noqa: S608
-            answer = told.fetch_arrow_table()["told"]
-        if answer.type != pa.bool_():
+            answer = told.fetchnumpy()["told"]
+        if answer.dtype != np.bool_:
             raise ConfigError(
                 f"--where {self.text}: that is a value, not a condition; compare it with something"
             )
-        return np.asarray(answer.fill_null(False))
+        held: NDArray[np.bool_] = np.ma.filled(answer, False)
+        return held
 
 
 def understood(text: str, columns: Sequence[str]) -> Condition:

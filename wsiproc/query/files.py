@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -106,9 +107,11 @@ def _geojson(selection: Selection, path: Path) -> int:
     with _sink(path) as sink:
         sink.write(b'{"type":"FeatureCollection","features":[')
         for result, rows in selection.only(*names).by_result():
-            features = _features(result, rows)
-            sink.write((b",\n" if written else b"\n") + ",\n".join(features).encode())
-            written += len(rows)
+            for first in range(0, len(rows), PIECE):
+                some = rows.slice(first, PIECE)
+                text = ",\n".join(_features(result, some))
+                sink.write((",\n" if written else "\n").encode() + text.encode())
+                written += len(some)
         sink.write(b"\n]}\n")
     return written
 
@@ -131,16 +134,15 @@ def _features(result: StoredResult, rows: pa.Table) -> Iterator[str]:
         for one in rows.schema
         if one.name not in _NAMES and one.name not in _PLACE
     }
-    names = rows["class_name"].to_pylist()
-    ids = rows["nucleus_id"].to_pylist()
-    for i, (shape, name) in enumerate(zip(shapely.to_geojson(px), names, strict=True)):
+    names, ids = rows["class_name"].to_pylist(), rows["nucleus_id"].to_pylist()
+    values = zip(*numbers.values(), strict=True) if numbers else repeat(())
+    written = shapely.to_geojson(px)
+    for shape, name, number, row in zip(written, names, ids, values, strict=bool(numbers)):
         said = {
             "objectType": "detection",
             "classification": {"name": name, "color": colours.get(name, list(_GREY))},
-            "measurements": {
-                key: values[i] for key, values in numbers.items() if values[i] is not None
-            },
-            "metadata": {"nucleus_id": str(ids[i])},
+            "measurements": {k: v for k, v in zip(numbers, row, strict=True) if v is not None},
+            "metadata": {"nucleus_id": str(number)},
         }
         text = json.dumps(said, separators=(",", ":"), ensure_ascii=False)
         yield f'{{"type":"Feature","geometry":{shape},"properties":{text}}}'

@@ -39,6 +39,8 @@ class Asked:
     def __post_init__(self) -> None:
         if self.around_um is not None and not 0 < self.around_um <= 1000:
             raise ConfigError("the radius around a nucleus has to be between 0 and 1000 µm")
+        if len(set(self.nearest)) < len(self.nearest):
+            raise ConfigError("a class is named twice")
 
     def fields(self, classes: tuple[str, ...]) -> tuple[pa.Field, ...]:
         """The columns, where the model has `classes`."""

@@ -66,6 +66,11 @@ class Area:
             if unit not in UNITS:
                 raise ConfigError(f"the unit {unit!r} is not known: um or px")
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether nothing is left out."""
+        return self.box is None and self.places is None
+
     def on(self, result: StoredResult) -> Region:
         """The same in µm of one slide."""
         box = None

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from wsiproc.card import NucleusClass
 from wsiproc.errors import StoreError
 from wsiproc.store.manifest import MANIFEST, Manifest, ModelRecord, read_manifest
+from wsiproc.store.schema import SCHEMA_VERSION
 
 BoxUm = tuple[float, float, float, float]
 """``(xmin, ymin, xmax, ymax)`` in µm from the slide's origin, x right and y down."""
@@ -160,10 +161,16 @@ def open_result(folder: str | Path) -> StoredResult:
     Raises
     ------
     StoreError
-        If there is no result, or files of it are missing or cut short.
+        If there is no result, or another version's, or files of it are missing or cut short.
     """
-    folder = Path(folder)
+    # It may be read long after it was opened, when the process stands in another folder.
+    folder = Path(folder).absolute()
     manifest = read_manifest(folder)
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise StoreError(
+            f"the tables of {manifest.slide_id!r} are of version {manifest.schema_version}, this "
+            f"wsiproc reads {SCHEMA_VERSION}: use the wsiproc that wrote them, or run it again"
+        )
     for name, stored in manifest.files.items():
         try:
             size = (folder / name).stat().st_size

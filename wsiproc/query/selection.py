@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -74,10 +75,13 @@ class Selection:
         Where to look.
     question
         What for.
+    condition
+        Its `where`, understood.
     """
 
     results: tuple[StoredResult, ...]
     question: Question
+    condition: Condition | None
 
     @cached_property
     def file(self) -> str:
@@ -101,12 +105,6 @@ class Selection:
         names = self.question.columns or self.stored.names
         return pa.schema([_marked(self.stored.field(name)) for name in names])
 
-    @cached_property
-    def condition(self) -> Condition | None:
-        """What `where` says."""
-        columns = [name for name in self.stored.names if name != "geometry"]
-        return None if self.question.where is None else understood(self.question.where, columns)
-
     def tables(self) -> Iterator[pa.Table]:
         """The rows, a table for every row group that has some; none of them empty.
 
@@ -123,7 +121,8 @@ class Selection:
     def by_result(self) -> Iterator[tuple[StoredResult, pa.Table]]:
         """`tables`, each with the result that it is from."""
         left = self.question.limit
-        with private() as database:
+        # A database is opened for what people wrote; without a condition nothing needs one.
+        with private() if self.condition is not None else nullcontext() as database:
             for result in self.results:
                 for rows in self._of(result, database):
                     some = rows if left is None else rows.slice(0, left)
@@ -136,39 +135,35 @@ class Selection:
     def count(self) -> int:
         """How many there are."""
         asked = self.question
-        if asked == Question(columns=asked.columns, asked=asked.asked):
-            return sum(result.nuclei for result in self.results)
+        if asked.area.everywhere and not asked.classes and asked.where is None:
+            every = sum(result.nuclei for result in self.results)
+            return every if asked.limit is None else min(every, asked.limit)
         return sum(map(len, self.only("nucleus_id").tables()))
 
     def only(self, *columns: str) -> Selection:
         """The same nuclei with these columns; those that make up none are left out."""
-        return Selection(self.results, replace(self.question, columns=columns))
+        return replace(self, question=replace(self.question, columns=columns))
 
     def to_arrow(self) -> pa.Table:
         """All of it in memory."""
         return pa.Table.from_batches(self._batches(), self.schema)
 
     def to_geopandas(self) -> GeoDataFrame:
-        """All of it as a GeoDataFrame, with its geometry whatever columns were asked for."""
+        """All of it as a GeoDataFrame: with its geometry, and without `bbox` unless it is named."""
         import geopandas
         import shapely
 
-        whole = self
-        if "geometry" not in self.schema.names:
-            whole = self.only(*self.schema.names, "geometry")
-        rows = whole.to_arrow()
+        names = self.question.columns or [n for n in self.stored.names if n != "bbox"]
+        rows = self.only(*dict.fromkeys((*names, "geometry"))).to_arrow()
         shapes = shapely.from_wkb(rows["geometry"].to_numpy())
         plain = rows.drop_columns("geometry").to_pandas()
         found = geopandas.GeoDataFrame(plain, geometry=shapes, crs=ENGINEERING_CRS_V1)
-        return found[whole.schema.names]
+        return found[rows.schema.names]
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """The rows as an Arrow stream, in bounded memory (Arrow's PyCapsule interface)."""
         reader = pa.RecordBatchReader.from_batches(self.schema, self._batches())
         return reader.__arrow_c_stream__(requested_schema)
-
-    def __len__(self) -> int:
-        return self.count()
 
     def groups(self, result: StoredResult) -> list[RowGroup]:
         """The row groups of a result that may have rows of the area; no others are read."""
@@ -179,16 +174,19 @@ class Selection:
         for rows in self.tables():
             yield from rows.cast(self.schema).combine_chunks().to_batches()
 
-    def _of(self, result: StoredResult, database: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+    def _of(
+        self, result: StoredResult, database: duckdb.DuckDBPyConnection | None
+    ) -> Iterator[pa.Table]:
         """Rows of one result: first the columns that decide, then the others where any is left."""
         region = self.question.area.on(result)
         groups = self.groups(result)
         if not groups:
             return
-        added = {f.name for f in self.question.asked.fields(self.classes)}
-        around = Neighbourhood.of(result) if added else None
-        first = self._deciding(region, bool(added))
         names = self.schema.names
+        added = {f.name for f in self.question.asked.fields(self.classes)}
+        looked_at = {*names, *(self.condition.columns if self.condition is not None else ())}
+        around = Neighbourhood.of(result) if added & looked_at else None
+        first = self._deciding(region, around is not None)
         later = [name for name in names if name not in first and name not in added]
         with opened(result.file(self.file)) as parquet:
             for group in groups:
@@ -220,7 +218,7 @@ class Selection:
         rows: pa.Table,
         region: Region,
         around: Neighbourhood | None,
-        database: duckdb.DuckDBPyConnection,
+        database: duckdb.DuckDBPyConnection | None,
     ) -> tuple[NDArray[np.intp], pa.Table]:
         """Which rows of a row group are wanted, and those."""
         keep = np.arange(len(rows))
@@ -235,7 +233,7 @@ class Selection:
             more = around.columns(rows, self.question.asked, self.classes)
             for name in more.schema.names:
                 rows = rows.append_column(more.schema.field(name), more[name])
-        if self.condition is not None and len(keep):
+        if self.condition is not None and database is not None and len(keep):
             some = np.flatnonzero(self.condition.holds(rows, database))
             keep, rows = keep[some], _taken(rows, some)
         return keep, rows
@@ -253,7 +251,7 @@ def select(results: Sequence[StoredResult], question: Question) -> Selection:
     """
     if not results:
         raise ConfigError("no result is named")
-    selection = Selection(tuple(results), question)
+    selection = Selection(tuple(results), question, None)
     for name in (*question.classes, *question.asked.nearest):
         if name not in selection.classes:
             raise ConfigError(
@@ -268,8 +266,27 @@ def select(results: Sequence[StoredResult], question: Question) -> Selection:
         raise ConfigError("a column is named twice")
     if question.limit is not None and question.limit < 1:
         raise ConfigError("a limit has to be 1 or more")
-    _ = selection.condition
-    return selection
+    _on_a_slide(selection)
+    if question.where is None:
+        return selection
+    columns = [name for name in selection.stored.names if name != "geometry"]
+    return replace(selection, condition=understood(question.where, columns))
+
+
+def _on_a_slide(selection: Selection) -> None:
+    """Polygons that miss every slide were meant in another unit, or for another slide."""
+    area = selection.question.area
+    if area.places is None:
+        return
+    for result in selection.results:
+        slide = RowGroup(0, 0, 0, box := (0.0, 0.0, *result.size_um), box)
+        if replace(area, box=None).on(result).may_hold(slide):
+            return
+    other = "um" if area.places_unit == "px" else "px"
+    raise ConfigError(
+        f"none of the polygons lies on a slide if they are in {area.places_unit}: "
+        f"if they are in {other}, say so with the unit"
+    )
 
 
 def _read(parquet: pq.ParquetFile, group: RowGroup, columns: list[str]) -> pa.Table:
