@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from wsiproc.errors import StoreError
 from wsiproc.geometry import Frame
 from wsiproc.slide import Thumbnail
 from wsiproc.tissue import Region
@@ -108,7 +110,7 @@ def draw_overview(
     slide = _fitted(thumb, region, layout.panel)
     per_um = layout.panel[0] / size_um[0], layout.panel[1] / size_um[1]
     outlines = region.polygons_um(frame)
-    map_, top = _heat(slide, region, density, frame)
+    map_, top = draw_density(slide, _searched(region, density, frame), density, size_um)
     picture = Image.new("RGB", layout.size, (255, 255, 255))
     for panel, corner in zip((slide, map_), layout.corners, strict=True):
         _outline(panel, outlines, per_um)
@@ -154,6 +156,40 @@ def _laid_out(size_um: tuple[float, float]) -> _Layout:
     return _Layout((width, height), beside, full, ((x, y), (x + step[0], y + step[1])))
 
 
+def slide_box(size_um: tuple[float, float]) -> tuple[int, int, int, int]:
+    """The box of `slide_panel` alone: ``(left, top, right, bottom)``, px of the overview."""
+    return slide_panel(size_um)[1]
+
+
+def slide_picture(overview: Path, size_um: tuple[float, float]) -> Image.Image:
+    """The picture of the slide alone, cut from the overview that it was published with.
+
+    Parameters
+    ----------
+    overview
+        An ``overview.png``.
+    size_um
+        Width and height of its slide.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read, or is no overview of such a slide.
+    """
+    size, box = slide_panel(size_um)
+    try:
+        with Image.open(overview, formats=("PNG",)) as picture:
+            # The last bit of an mpp may decide how an edge was rounded.
+            if max(abs(a - b) for a, b in zip(picture.size, size, strict=True)) <= 2:
+                return picture.crop(box).convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise StoreError(
+            f"overview.png cannot be read ({type(error).__name__}): `wsiproc check` says whether "
+            "it is damaged"
+        ) from None
+    raise StoreError("overview.png is of another slide: `wsiproc check` says what was changed")
+
+
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The typeface that comes with Pillow: the same on every machine."""
     return ImageFont.load_default(size)
@@ -180,32 +216,64 @@ def _fitted(thumb: Thumbnail, region: Region, panel: tuple[int, int]) -> Image.I
     return seen.resize(panel, Image.Resampling.LANCZOS, box=box)
 
 
-def _heat(
-    slide: Image.Image, region: Region, density: DensityGrid, frame: Frame
-) -> tuple[Image.Image, float]:
-    """Density laid over the greyed slide, and the density of the darkest colour, nuclei/mm²."""
+def _searched(region: Region, density: DensityGrid, frame: Frame) -> NDArray[np.bool_]:
+    """``[rows, columns]`` cells of a grid where nuclei were looked for."""
     rows, columns = density.counts.shape
     x, y = np.meshgrid((np.arange(columns) + 0.5), (np.arange(rows) + 0.5))
     centres = np.column_stack([x.ravel(), y.ravel()]) * density.cell_um
     size_um = region.width * frame.mpp_x, region.height * frame.mpp_y
     centres = np.minimum(centres, np.nextafter(size_um, 0))
     searched = region.contains(frame.um_to_level0(centres)).reshape(rows, columns)
-    searched |= density.counts > 0
-    blur = max(1.0, 2.5 * max(size_um) / _LONGEST / density.cell_um, 30.0 / density.cell_um)
-    around = ndimage.gaussian_filter(searched.astype(np.float64), blur)
-    counted = ndimage.gaussian_filter(density.counts.astype(np.float64), blur)
-    # Glass holds no nuclei: what counts is the searched area around a place.
-    per_mm2 = counted / np.maximum(around, 0.1) / (density.cell_um * 1e-3) ** 2
-    most = float(np.percentile(per_mm2[searched], 99.5)) if searched.any() else 0.0
-    top = _round_up(most)
+    return np.asarray(searched | (density.counts > 0), np.bool_)
+
+
+def draw_density(
+    slide: Image.Image,
+    searched: NDArray[np.bool_],
+    density: DensityGrid,
+    size_um: tuple[float, float],
+) -> tuple[Image.Image, float]:
+    """Density laid over the greyed slide, and the density of the darkest colour, nuclei/mm².
+
+    Parameters
+    ----------
+    slide
+        The whole slide, at the size that is wanted.
+    searched
+        ``[rows, columns]`` cells of the grid where nuclei were looked for.
+    size_um
+        Width and height of the slide.
+    """
+    per_mm2, top = smoothed(density, searched, max(size_um))
     box = (0.0, 0.0, size_um[0] / density.cell_um, size_um[1] / density.cell_um)
     levels = _resized(per_mm2 / top, slide.size, box)
     cover = _resized(searched.astype(np.float64), slide.size, box)
     grey = np.asarray(slide.convert("L"), np.float64)[..., None]
     paper = 255 - 0.35 * (255 - grey)
     alpha = (0.88 * np.clip(cover, 0, 1))[..., None]
-    mixed = _coloured(levels) * alpha + paper * (1 - alpha)
+    mixed = coloured(levels) * alpha + paper * (1 - alpha)
     return Image.fromarray(np.rint(mixed).astype(np.uint8)), top
+
+
+def smoothed(
+    density: DensityGrid, searched: NDArray[np.bool_], longest_um: float
+) -> tuple[NDArray[np.float64], float]:
+    """Nuclei per mm² of what was searched around each cell, and a round number near the most.
+
+    Parameters
+    ----------
+    searched
+        ``[rows, columns]`` cells where nuclei were looked for.
+    longest_um
+        The slide's longer edge: what is smoothed away follows the picture's size.
+    """
+    blur = max(1.0, 2.5 * longest_um / _LONGEST / density.cell_um, 30.0 / density.cell_um)
+    around = ndimage.gaussian_filter(searched.astype(np.float64), blur)
+    counted = ndimage.gaussian_filter(density.counts.astype(np.float64), blur)
+    # Glass holds no nuclei: what counts is the searched area around a place.
+    per_mm2 = counted / np.maximum(around, 0.1) / (density.cell_um * 1e-3) ** 2
+    most = float(np.percentile(per_mm2[searched], 99.5)) if searched.any() else 0.0
+    return per_mm2, round_up(most)
 
 
 def _resized(
@@ -217,14 +285,14 @@ def _resized(
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box), np.float64)
 
 
-def _coloured(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+def coloured(levels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Levels 0 to 1 as RGB, ``[..., 3]``."""
     at = np.linspace(0, 1, len(_RAMP))
     level = np.clip(levels, 0, 1)
     return np.stack([np.interp(level, at, [c[i] for c in _RAMP]) for i in range(3)], axis=-1)
 
 
-def _round_up(value: float) -> float:
+def round_up(value: float) -> float:
     """The next of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten."""
     if value <= 0:
         return 1.0
@@ -289,7 +357,7 @@ def _draw_bar(picture: Image.Image, layout: _Layout, top: float) -> None:
     x = layout.corners[1][0] + layout.panel[0] + 20
     y, height = layout.corners[1][1] + 26, min(layout.panel[1] - 34, 420)
     levels = np.linspace(1, 0, max(height, 2))[:, None].repeat(16, axis=1)
-    picture.paste(Image.fromarray(np.rint(_coloured(levels)).astype(np.uint8)), (x, y))
+    picture.paste(Image.fromarray(np.rint(coloured(levels)).astype(np.uint8)), (x, y))
     pen.rectangle((x - 1, y - 1, x + 16, y + len(levels)), outline=(170, 170, 178))
     _write(pen, (x - 2, y - 27), "nuclei/mm²", _FAINT, 15)
     whole = float(top / 4).is_integer()

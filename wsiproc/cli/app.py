@@ -15,6 +15,7 @@ from wsiproc.cli import (
     audit,
     batch,
     check,
+    diff,
     doctor,
     evaluate,
     export,
@@ -23,6 +24,7 @@ from wsiproc.cli import (
     models,
     propose,
     query,
+    report,
     run,
     sample,
     select,
@@ -56,6 +58,8 @@ app.command("train", cls=train.TrainCommand)(train.train)
 app.command("select")(select.select)
 app.command("synthesize")(synthesize.synthesize)
 app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
+app.command("diff")(diff.diff)
 app.command("propose")(propose.propose)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)

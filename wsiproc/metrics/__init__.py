@@ -21,7 +21,7 @@ from wsiproc.metrics._instances import (
     overlaps,
 )
 from wsiproc.metrics._pixels import PixelCounts, pixels
-from wsiproc.metrics._points import DetectionCounts, Match, detection
+from wsiproc.metrics._points import DetectionCounts, Match, detection, pairs_within
 
 __all__ = [
     "DSB_THRESHOLDS",
@@ -40,6 +40,7 @@ __all__ = [
     "instances_by_class",
     "mean_over_images",
     "overlaps",
+    "pairs_within",
     "pixels",
     "precision_recall",
     "ranked_hits",
