@@ -34,6 +34,8 @@ class Drawn:
     y: float
     radius: float = 4.0
     kind: str = "a"
+    off: float = 0.0
+    """How far to the right of its middle the stored centroid lies."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def _nuclei(drawn: Sequence[Drawn], classes: list[str], px: float, polygons: boo
     return Nuclei(
         ref_x=np.floor(x).astype(np.int64),
         ref_y=np.floor(y).astype(np.int64),
-        x=x,
+        x=x + np.array([d.off for d in drawn], np.float64) / px,
         y=y,
         class_id=np.array([classes.index(d.kind) for d in drawn], np.int16),
         score=np.full(n, 0.75, np.float32),

@@ -118,6 +118,14 @@ def test_how_the_slide_is_cut_changes_nothing(
     assert tally.lost == len(before) - len(pairs) > 0
 
 
+def test_a_nucleus_far_from_its_own_centroid_is_not_overlooked(published: Publish) -> None:
+    """So it may be where only a part of an outline could be kept."""
+    strange = [Drawn(2030, 100, off=30), Drawn(2040, 200, off=9), Drawn(2046, 300, off=-40)]
+    a, b = published(strange), published(strange[1:])
+    tally = compare(a, b).tally()
+    assert (tally.identical, tally.lost, tally.gained) == (2, 1, 0)
+
+
 def test_memory_holds_few_row_groups_whatever_is_read(published: Publish) -> None:
     result = published(scattered(200))
     with cells_module.reading(result, result, outlined=True) as (one, _):

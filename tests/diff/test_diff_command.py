@@ -35,6 +35,15 @@ def test_the_exit_code_is_0_for_the_same_and_1_for_another(published: Publish) -
     assert "20 → 20" in other.output
 
 
+def test_names_are_shown_as_they_are_written(published: Publish) -> None:
+    names = ("[red]a", "b[/]")
+    a = published([Drawn(100, 100, kind="[red]a")], classes=names)
+    b = published([Drawn(100, 100, kind="b[/]")], classes=names)
+    said = called(a.folder, b.folder).output
+    assert "[red]a" in said
+    assert "1 b[/]" in said
+
+
 def test_json_says_all_of_it(published: Publish) -> None:
     a, b = published(BEFORE), published(AFTER)
     said = json.loads(called(a.folder, b.folder, "--json", "--by-region").output)

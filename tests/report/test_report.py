@@ -7,7 +7,6 @@ import io
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,11 +14,14 @@ import geopandas
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from wsiproc.batch.records import Record, Trouble, write_record
-from wsiproc.errors import ConfigError, StoreError
+from wsiproc.cli.app import app
+from wsiproc.errors import AlreadyThereError, ConfigError, StoreError
 from wsiproc.query.results import StoredResult, open_result
 from wsiproc.report.choosing import EACH, choose
+from wsiproc.report.many import report_many
 from wsiproc.report.measures import read_nuclei
 from wsiproc.report.page import report
 from wsiproc.report.writing import write_report
@@ -119,6 +121,36 @@ def test_the_page_needs_nothing_and_names_nobody(page: str) -> None:
     assert "/S-1" not in page, "a folder's path can name a patient"
     assert "lympho&lt;cyte" in page
     assert "lympho<cyte" not in page
+
+
+def test_no_text_of_a_manifest_becomes_markup(result: StoredResult, tmp_path: Path) -> None:
+    bad = "<script>1</script><img src=x onerror='1'>\""
+    manifest = result.manifest
+    card = manifest.model.card | {
+        "note": bad,
+        "licence": bad,
+        "method": bad,
+        "metrics": {f"{bad}/val/aji": 0.5},
+        "data": [{"name": bad, "split": bad, "images": 1, "licence": bad, "source": bad}],
+        "classes": [{"name": bad[:60], "color": [1, 2, 3]}] * 2,
+    }
+    changes = {
+        "slide_id": bad,
+        "slide": manifest.slide.model_copy(update={"vendor": bad}),
+        "model": manifest.model.model_copy(update={"name": bad, "version": bad, "card": card}),
+        "numerics": bad,
+        "software": {bad: bad},
+        "execution": {"engine": bad, "device": bad},
+        "warnings": (bad,),
+        "finished": bad,
+        "job_key": bad,
+    }
+    hostile = rewritten(result, tmp_path / "H", **changes)
+    for page in (report(hostile), report_many(tmp_path, [hostile])):
+        tags = [tag for tag, _ in Read(page).tags]
+        assert "script" not in tags
+        assert not any("onerror" in attributes for _, attributes in Read(page).tags)
+        assert bad in Read(page).text
 
 
 def test_the_same_result_gives_the_same_page(result: StoredResult, page: str) -> None:
@@ -253,7 +285,16 @@ def test_what_is_no_result_gets_no_page(tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
-Shot = Callable[[Path, Path], None]
+def test_the_command_writes_once_and_not_over_a_page(result: StoredResult, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    arguments = ["report", str(result.folder), "--out", str(out)]
+    said = CliRunner().invoke(app, arguments)
+    assert said.exit_code == 0
+    assert "1 slide" in said.output
+    again = CliRunner().invoke(app, arguments)
+    assert isinstance(again.exception, AlreadyThereError)
+    assert CliRunner().invoke(app, [*arguments, "--replace"]).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 @pytest.mark.slow

@@ -131,11 +131,11 @@ def _show(console: Console, difference: Difference, tally: Tally, found: Verdict
                 f"{n:,} {other}" for other, n in each["became"].items() if other != each["name"]
             ]
             table.add_row(
-                f"  {each['name']}",
+                Text(f"  {each['name']}"),
                 f"{each['nuclei_a']:,}",
                 f"{each['nuclei_b']:,}",
                 _number(each["f1"]),
-                ", ".join(others),
+                Text(", ".join(others)),
             )
         console.print(table)
     elif not difference.classes_compared:

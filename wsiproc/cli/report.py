@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from wsiproc.cli.writing import check_free
 
@@ -37,4 +38,5 @@ def report(
     check_free(out, replace=replace)
     written = write_report(results, out, slide=slide)
     many = "1 slide" if written.slides == 1 else f"{written.slides:,} slides"
-    Console(highlight=False).print(f"[bold]{out}[/]: {many}, {written.bytes / 1e6:.1f} MB")
+    said = Text.assemble((str(out), "bold"), f": {many}, {written.bytes / 1e6:.1f} MB")
+    Console(highlight=False, soft_wrap=True).print(said)

@@ -33,7 +33,7 @@ from wsiproc.store.order import CELL_UM, ORDER, hilbert
 SQUARE_UM: Final = 2048.0
 """Edge of a square: a whole quadrant of the curve.  No tissue has more than some ten thousand
 nuclei in it."""
-KEPT: Final = 6
+KEPT: Final = 4
 """Row groups of a result that are kept."""
 _ORDER: Final = ORDER - round(np.log2(SQUARE_UM / CELL_UM))
 _LIGHT: Final = ("x_um", "y_um", "class_id", "score")
@@ -48,19 +48,30 @@ class Rows:
     ----------
     place
         Where they are.
+    at_x, at_y
+        ``[n]`` the point that decides which square owns each, µm: the centroid, brought into the
+        bounding box.  It is in there but for outlines of which only a part could be kept.
     own
-        ``[n]`` which of them have their centroid in the square that was asked for.
+        ``[n]`` which of them the square owns that was asked for.
     table
         Their columns.
     """
 
     place: Place
+    at_x: Floats
+    at_y: Floats
     own: Bools
     table: pa.Table
 
     def where(self, keep: Bools) -> Rows:
         """Those that are wanted."""
-        return Rows(self.place.take(keep), self.own[keep], self.table.filter(pa.array(keep)))
+        return Rows(
+            self.place.take(keep),
+            self.at_x[keep],
+            self.at_y[keep],
+            self.own[keep],
+            self.table.filter(pa.array(keep)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +89,32 @@ class Reader:
         """All nuclei."""
         return sum(group.rows for group in self.groups)
 
-    def near(self, box: BoxUm, square: tuple[int, int] | None) -> Rows:
-        """Nuclei whose bounding box meets `box` (µm), or whose centroid lies in the square."""
-        tables, rows = [], []
+    def near(self, box: BoxUm, square: tuple[int, int]) -> Rows:
+        """Nuclei whose bounding box meets `box` (µm), which covers the square."""
+        tables, rows, corners = [], [], [np.empty((4, 0))]
         for group in self.groups:
             if not group.touches(box):
                 continue
             table = self._group(group)
             sides = dict(zip(_SIDES, table["bbox"].combine_chunks().flatten(), strict=True))
-            left, top, right, below = (sides[side].to_numpy() for side in _SIDES)
+            found = np.stack([sides[side].to_numpy() for side in _SIDES])
+            left, top, right, below = found
             meets = (left <= box[2]) & (right >= box[0]) & (top <= box[3]) & (below >= box[1])
             at = np.flatnonzero(meets)
             tables.append(table.take(pa.array(at)))
             rows.append(at + group.first)
+            corners.append(found[:, at])
         empty = self.file.schema_arrow.empty_table().select(self.columns)
         table = pa.concat_tables(tables) if tables else empty
         x, y = (np.asarray(table[name].to_numpy(), np.float64) for name in ("x_um", "y_um"))
+        left, top, right, below = np.concatenate(corners, axis=1)
+        at_x, at_y = np.clip(x, left, right), np.clip(y, top, below)
+        own = (_number(at_x) == square[0]) & (_number(at_y) == square[1])
         row = np.concatenate(rows) if rows else np.empty(0, np.int64)
-        own = np.zeros(len(row), np.bool_)
-        if square is not None:
-            column, line = _square_of(x, y)
-            own = (column == square[0]) & (line == square[1])
         outline = None
         if self.outlined:
             outline = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
-        return Rows(Place(row, x, y, outline), own, table)
+        return Rows(Place(row, x, y, outline), at_x, at_y, own, table)
 
     def _group(self, group: RowGroup) -> pa.Table:
         if group.number in self.kept:
@@ -172,10 +184,6 @@ def around(place: Place, margin: float) -> BoxUm | None:
 def _number(um: Floats) -> Ints:
     """Columns or rows of squares; what is off the curve's grid counts to its nearest square."""
     return np.clip(np.floor(um / SQUARE_UM), 0, 2**_ORDER - 1).astype(np.int64)
-
-
-def _square_of(x: Floats, y: Floats) -> tuple[Ints, Ints]:
-    return _number(x), _number(y)
 
 
 def _extent(column: int, row: int) -> BoxUm:

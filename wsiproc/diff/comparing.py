@@ -22,8 +22,6 @@ from wsiproc.query.results import TISSUE, BoxUm, StoredResult, tables
 
 RADIUS_UM: Final = 3.0
 """Centroids within it may be of one nucleus: half the diameter of a small one."""
-_SLACK_UM: Final = 4.0
-"""An outline and the centroid of its mask are never that far apart."""
 _PIECE: Final = 100_000
 """Points that are looked up in regions at once."""
 
@@ -107,10 +105,10 @@ def _swept(
     side_a, side_b = _blank(one.rows), _blank(two.rows)
     found = []
     for square, box in squares(one, two):
-        mine = one.near(grown(box), square)
+        mine = one.near(box, square)
         own = mine.place.take(mine.own)
         # Also partners on the other side of the square's edge.
-        reach = _both(grown(box), around(own, radius_um + _SLACK_UM))
+        reach = _both(box, around(own, radius_um))
         theirs = two.near(reach, square)
         _keep(side_a, mine, maps[0])
         _keep(side_b, theirs, maps[1])
@@ -155,11 +153,6 @@ def _blank(rows: int) -> Side:
         np.full(rows, -1, np.int8),
         np.full(rows, -1, np.int64),
     )
-
-
-def grown(box: BoxUm) -> BoxUm:
-    """A square with the slack that finds the outlines of all centroids in it."""
-    return (box[0] - _SLACK_UM, box[1] - _SLACK_UM, box[2] + _SLACK_UM, box[3] + _SLACK_UM)
 
 
 def _both(box: BoxUm, other: BoxUm | None) -> BoxUm:

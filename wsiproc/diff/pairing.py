@@ -141,23 +141,26 @@ def settled(pairs: Pairs, radius: float) -> Pairs:
 
     No two nuclei that are left without a partner are within `radius` of each other.
     """
-    same = _mutual(pairs.take(pairs.iou > SAME_IOU), by_iou=True)
-    free = ~(np.isin(pairs.a, same.a) | np.isin(pairs.b, same.b)) & (pairs.distance <= radius)
-    both = joined([same, _mutual(pairs.take(free), by_iou=False)])
-    return both.take(np.argsort(both.a, kind="stable"))
+    same = _mutual(pairs, np.flatnonzero(pairs.iou > SAME_IOU), by_iou=True)
+    taken = np.isin(pairs.a, pairs.a[same]) | np.isin(pairs.b, pairs.b[same])
+    near = _mutual(pairs, np.flatnonzero(~taken & (pairs.distance <= radius)), by_iou=False)
+    chosen = np.concatenate([same, near])
+    return pairs.take(chosen[np.argsort(pairs.a[chosen], kind="stable")])
 
 
-def _mutual(pairs: Pairs, *, by_iou: bool) -> Pairs:
-    """Pairs of which each is the best of the other, and so on with those that are left."""
-    best = (-pairs.iou,) if by_iou else ()
+def _mutual(pairs: Pairs, rows: Ints, *, by_iou: bool) -> Ints:
+    """Of `rows` those pairs of which each is the best of the other; so on with what is left."""
+    best = (-pairs.iou[rows],) if by_iou else ()
     # Two pairs with one nucleus in common have different middles: no tie is left.
-    order = np.lexsort((pairs.middle_x, pairs.middle_y, pairs.distance, *best))
-    left, chosen = pairs.take(order), []
+    ties = (pairs.middle_x[rows], pairs.middle_y[rows], pairs.distance[rows])
+    left = rows[np.lexsort((*ties, *best))]
+    chosen = [np.empty(0, np.int64)]
     while len(left):
-        mutual = _first(left.a) & _first(left.b)
-        chosen.append(left.take(mutual))
-        left = left.take(~(np.isin(left.a, left.a[mutual]) | np.isin(left.b, left.b[mutual])))
-    return joined(chosen)
+        a, b = pairs.a[left], pairs.b[left]
+        mutual = _first(a) & _first(b)
+        chosen.append(left[mutual])
+        left = left[~(np.isin(a, a[mutual]) | np.isin(b, b[mutual]))]
+    return np.concatenate(chosen)
 
 
 def _first(values: Ints) -> Bools:

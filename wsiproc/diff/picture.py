@@ -20,7 +20,7 @@ from wsiproc.diff.difference import (
     Difference,
 )
 from wsiproc.diff.pairing import Floats
-from wsiproc.overview import coloured, round_up, slide_panel
+from wsiproc.overview import coloured, round_up, slide_picture
 from wsiproc.query.results import StoredResult
 
 COLOURS: Final[dict[int, tuple[int, int, int]]] = {
@@ -36,6 +36,8 @@ _MARGIN, _BETWEEN, _HEADER, _BAR, _FOOT = 36, 28, 122, 104, 44
 _LONGEST, _SHORTEST = 900, 320
 _DOT_UM = 5.0
 """Diameter of a nucleus' dot, where a pixel is not larger than that."""
+_REACH_UM = 18.0
+"""How far around a nucleus the share is shown."""
 
 
 def draw_picture(difference: Difference) -> bytes:
@@ -82,7 +84,7 @@ def _laid_out(size_um: tuple[float, float]) -> tuple[tuple[int, int], bool]:
 
 def _slide(result: StoredResult, panel: tuple[int, int]) -> Floats:
     """The slide from the result's overview, grey and pale; ``[h, w, 1]``, 0 to 255."""
-    whole = slide_panel(result.file("overview.png"), result.size_um)
+    whole = slide_picture(result.file("overview.png"), result.size_um)
     grey = whole.convert("L").resize(panel, Image.Resampling.LANCZOS)
     return 255 - 0.3 * (255 - np.asarray(grey, np.float64)[..., None])
 
@@ -127,10 +129,10 @@ def _share(difference: Difference, panel: tuple[int, int]) -> tuple[tuple[Floats
     changed = every - counts[MATCHED]
     sigma = max(6.0, max(panel) / 60)
     some, all_ = (ndimage.gaussian_filter(each, sigma) for each in (changed, every))
-    peak = 1 / (2 * math.pi * sigma**2)
-    # A lone nucleus says little: the colour fades where there are few.
-    sure = 1 - np.exp(-all_ / (1.5 * peak))
-    share = some / np.maximum(all_, 0.05 * peak)
+    share = some / np.maximum(all_, 0.05 / (2 * math.pi * sigma**2))
+    # Colour stays near nuclei, and fades where there are few: a lone one says little.
+    reach = max(1.0, _REACH_UM * panel[0] / difference.a.size_um[0])
+    sure = 1 - np.exp(-ndimage.gaussian_filter(every, reach) * (2 * math.pi * reach**2) / 1.5)
     seen = share[sure > 0.5]
     top = min(1.0, round_up(float(np.percentile(seen, 99)))) if seen.size and seen.any() else 1.0
     return (share, sure), max(top, 0.001)

@@ -13,7 +13,6 @@ import shapely
 from numpy.typing import NDArray
 
 from wsiproc.diff.cells import Rows, reading, squares
-from wsiproc.diff.comparing import grown
 from wsiproc.diff.difference import CHANGES, LOST, Difference
 from wsiproc.diff.pairing import Ints
 from wsiproc.store.geoparquet import PIECE, writing
@@ -94,14 +93,13 @@ def _by_square(difference: Difference) -> Iterator[pa.Table]:
     with reading(difference.a, difference.b, outlined=difference.outlined, more=more) as (one, two):
         ids_a = one.file.read(columns=more)["nucleus_id"].to_numpy()
         for square, box in squares(one, two):
-            old, new = (reader.near(grown(box), square) for reader in (one, two))
-            gone = old.own & (difference.side_a.change[old.place.row] == LOST)
-            table = pa.concat_tables(
-                [described.lost(old.where(gone)), described.kept(new.where(new.own), ids_a)]
-            )
-            x, y = (table[name].to_numpy() for name in ("x_um", "y_um"))
-            order = np.lexsort((x, y, key_of(x, y)))
-            yield table.take(pa.array(order))
+            old, new = (reader.near(box, square) for reader in (one, two))
+            gone = old.where(old.own & (difference.side_a.change[old.place.row] == LOST))
+            there = new.where(new.own)
+            table = pa.concat_tables([described.lost(gone), described.kept(there, ids_a)])
+            x = np.concatenate([gone.at_x, there.at_x])
+            y = np.concatenate([gone.at_y, there.at_y])
+            yield table.take(pa.array(np.lexsort((x, y, key_of(x, y)))))
 
 
 class _Described:

@@ -304,11 +304,14 @@ def _from_slide(result: StoredResult, slide: Path) -> tuple[Image.Image, tuple[f
 
 def _from_overview(result: StoredResult) -> tuple[Image.Image, tuple[float, float]]:
     """The panel of the overview that shows the slide, and µm per px of it."""
+    size, box = slide_panel(result.size_um)
     try:
-        panel = slide_panel(result.file(_OVERVIEW), result.size_um)
-    except StoreError:
-        raise StoreError(
-            "the result's overview.png is not as wsiproc draws it: give --slide"
-        ) from None
+        with Image.open(result.file(_OVERVIEW)) as overview:
+            panel = overview.convert("RGB").crop(box)
+            known = overview.size == size
+    except OSError:
+        known = False
+    if not known:
+        raise StoreError("the result's overview.png is not as wsiproc draws it: give --slide")
     width, height = result.size_um
     return panel, (width / panel.width, height / panel.height)

@@ -15,6 +15,7 @@ from wsiproc.report.measures import Quartiles
 
 _WIDE, _HIGH, _LEFT, _RIGHT, _TOP, _FOOT = 320, 132, 6, 6, 18, 20
 _BINS: Final = 32
+_MOST_BINS: Final = 48
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +64,7 @@ def axis_of(values: NDArray[np.floating], *, unit_interval: bool = False) -> Axi
     largest = float(np.percentile(there, 99.5))
     if not largest > 0:
         return Axis(0.0, 1.0, 1)
-    rough = largest / _BINS
+    rough = largest / _MOST_BINS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * f for f in (1, 2, 2.5, 5, 10) if power * f >= rough * (1 - 1e-9))
     return Axis(0.0, step, math.floor(largest / step) + 1)
@@ -144,8 +145,8 @@ def _spread(values: NDArray[np.floating], unit: str) -> str:
         return "<span>none</span>"
     after = f" {html.escape(unit)}" if unit else ""
     return (
-        f"<span>median <b>{plain(found.middle)}</b>{after}, half of them from "
-        f"{plain(found.low)} to {plain(found.high)}</span>"
+        f"<span>median <b>{plain(found.middle)}</b>{after} "
+        f"({plain(found.low)}–{plain(found.high)})</span>"
     )
 
 

@@ -102,7 +102,7 @@ def _at_random(nuclei: Nuclei, classes: Sequence[NucleusClass]) -> list[_Wanted]
     what = "area_um2" if "area_um2" in nuclei.columns else "score"
     counts = np.bincount(nuclei.class_id, minlength=len(classes))
     found: list[_Wanted] = []
-    for class_id in np.argsort(-counts, kind="stable")[:MOST_CLASSES]:
+    for class_id in np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES]):
         rows = np.flatnonzero(nuclei.class_id == class_id)
         if not len(rows):
             continue

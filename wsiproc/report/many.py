@@ -15,7 +15,7 @@ from PIL import Image
 
 from wsiproc.batch.records import Record, read_records
 from wsiproc.errors import StoreError
-from wsiproc.overview import slide_panel
+from wsiproc.overview import slide_picture
 from wsiproc.query.results import StoredResult
 from wsiproc.report.charts import Part, axis_of, histogram, plain
 from wsiproc.report.markup import day, safe, table
@@ -171,7 +171,11 @@ def _spread(slides: Sequence[_Slide]) -> str:
         )
         if len(values)
     )
-    return f'<section><h2>How slides differ</h2><div class="charts">{drawn}</div></section>'
+    return (
+        f'<section><h2>How slides differ</h2><div class="charts">{drawn}</div>'
+        '<p class="soft">Bars count slides. The line is the median; the grey band, and what '
+        "stands in brackets, is the middle half.</p></section>"
+    )
 
 
 def _pictures(slides: Sequence[_Slide], room: int) -> str:
@@ -207,7 +211,7 @@ def _spaced(slides: int, room: int) -> list[int]:
 def _small(result: StoredResult) -> str | None:
     """The slide's picture in base64; None if its overview is damaged."""
     try:
-        picture = slide_panel(result.file("overview.png"), result.size_um)
+        picture = slide_picture(result.file("overview.png"), result.size_um)
     except StoreError:
         return None
     picture.thumbnail((_EDGE_PX, _EDGE_PX), Image.Resampling.LANCZOS)
@@ -218,7 +222,7 @@ def _small(result: StoredResult) -> str | None:
 
 def _table(slides: Sequence[_Slide]) -> str:
     classes = list(dict.fromkeys(name for s in slides for name in s.result.manifest.classes))
-    shown = classes if 1 < len(classes) <= 6 else []
+    shown = classes if 1 < len(classes) <= 4 else []
     heads = [("slide", False), ("model", False), ("nuclei", True), ("mm²", True), ("per mm²", True)]
     heads += [(f"{name} per mm²", True) for name in shown]
     rows = (

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from wsiproc.errors import ConfigError
 from wsiproc.geometry import Box
-from wsiproc.overview import DensityGrid, draw_density, slide_panel
+from wsiproc.overview import DensityGrid, draw_density, slide_picture
 from wsiproc.query.results import TISSUE, StoredResult, tables
 from wsiproc.report.choosing import Gallery
 from wsiproc.slide import Slide, fingerprint, open_slide, read_view, thumbnail, view_at
@@ -99,7 +99,7 @@ def slide_pictures(
     """
     tissue = _polygons(result, TISSUE)
     picture = (
-        slide_panel(result.file("overview.png"), result.size_um)
+        slide_picture(result.file("overview.png"), result.size_um)
         if slide is None
         else _small(slide, result)
     )

@@ -157,9 +157,9 @@ def charts(result: StoredResult, nuclei: Nuclei) -> str:
     )
     return (
         f'<section><h2>{title}</h2><div class="charts">{"".join(drawn)}</div>'
-        '<p class="soft">Bars count nuclei. The line is the median, the grey band holds the '
-        f"middle half. {shapes}Distances are from centre to centre. The score says how sure the "
-        "model is, not how often it is right.</p></section>"
+        '<p class="soft">Bars count nuclei. The line is the median; the grey band, and what '
+        f"stands in brackets, is the middle half. {shapes}Distances are from centre to centre. "
+        "The score says how sure the model is, not how often it is right.</p></section>"
     )
 
 

@@ -81,7 +81,7 @@ th, td { text-align: left; padding: .36rem .8rem .36rem 0; border-bottom: 1px so
   vertical-align: top }
 th { font-weight: 500; color: var(--soft); font-size: .84rem; vertical-align: bottom }
 tr.all td { border-bottom: 0; font-weight: 600 }
-td:last-child, th:last-child { padding-right: 0 }
+td:first-child { min-width: 6.5rem } td:last-child, th:last-child { padding-right: 0 }
 .n { text-align: right; white-space: nowrap }
 .name { white-space: nowrap }
 .swatch { display: inline-block; width: .72rem; height: .72rem; border-radius: 2px;

@@ -8,7 +8,7 @@ from typing import Final
 from PIL import Image
 
 from wsiproc.errors import StoreError
-from wsiproc.overview import slide_box, slide_panel
+from wsiproc.overview import slide_box, slide_picture
 from wsiproc.query.results import StoredResult
 
 OVERVIEW: Final = "overview.png"
@@ -20,7 +20,7 @@ def overview_panel(result: StoredResult) -> bytes:
     White if the result has no overview, or one that is damaged.
     """
     try:
-        panel = slide_panel(result.file(OVERVIEW), result.size_um)
+        panel = slide_picture(result.file(OVERVIEW), result.size_um)
     except StoreError:
         left, top, right, bottom = slide_box(result.size_um)
         panel = Image.new("RGB", (right - left, bottom - top), (255, 255, 255))
