@@ -18,7 +18,7 @@ __all__ = ["__version__", "open_slide", "query", "read_nuclei", "run"]
 def __getattr__(name: str) -> Any:
     if name == "query":
         # It asks files, and needs nothing of the engine that made them.
-        from wsiproc.query.asking import query
+        from wsiproc.results.asking import query
 
         return query
     if name in __all__:

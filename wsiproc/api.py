@@ -12,7 +12,7 @@ from wsiproc.config import Execution, RunConfig, Science
 from wsiproc.errors import StoreError
 from wsiproc.plan import Job
 from wsiproc.progress import Listener, unheard
-from wsiproc.query.asking import query
+from wsiproc.results.asking import query
 from wsiproc.slide import open_slide
 from wsiproc.slide.naming import checked_id, named
 from wsiproc.store.manifest import read_manifest

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from wsiproc.cli.app import app
 from wsiproc.errors import AlreadyThereError, ConfigError, MissingExtraError, StoreError
 from wsiproc.export import formats
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.testing.results import drawn_result
 
 LIGHT = [name for name in formats.FORMATS if name != "dicom"]

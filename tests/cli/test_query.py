@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from wsiproc.cli.app import app, main
 from wsiproc.errors import ConfigError
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.testing.results import drawn_result
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from drawn_nuclei import MPP, Drawn, Publish, publish_drawn
 
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from wsiproc.config import Science
 from wsiproc.geometry import Frame
 from wsiproc.nuclei import Nuclei
 from wsiproc.overview import DensityGrid, draw_overview
-from wsiproc.query.results import StoredResult, open_result
+from wsiproc.results.stored import StoredResult, open_result
 from wsiproc.slide import Thumbnail
 from wsiproc.store.manifest import Manifest, ModelRecord, SlideRecord, params_digest
 from wsiproc.store.schema import Provenance

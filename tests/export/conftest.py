@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from wsiproc.query.results import StoredResult, tables
+from wsiproc.results.stored import StoredResult, tables
 from wsiproc.testing.results import drawn_result
 
 CLASSES = ("tumour", 'lympho "b" <&>', "stroma µ")

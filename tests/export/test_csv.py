@@ -13,7 +13,7 @@ import pytest
 
 from wsiproc.errors import ConfigError
 from wsiproc.export.csv import write_csv
-from wsiproc.query.results import StoredResult, schema_of
+from wsiproc.results.stored import StoredResult, schema_of
 
 ENDS = {"µm": "_um", "µm²": "_um2", "px": "_px", "rad": "_rad"}
 

@@ -17,7 +17,7 @@ from wsiproc.errors import ConfigError
 from wsiproc.export import dicom
 from wsiproc.export._shapes import Shapes, shapes_px, shapes_um
 from wsiproc.export.dicom import write_dicom
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.slide import fingerprint
 
 pydicom = pytest.importorskip("pydicom")

@@ -20,7 +20,7 @@ from wsiproc.export._names import SPACE, nucleus_uuids
 from wsiproc.export._shapes import shapes_px
 from wsiproc.export.geojson import write_geojson
 from wsiproc.geojson import label_map, outlines_in, text_of
-from wsiproc.query.results import StoredResult, tables
+from wsiproc.results.stored import StoredResult, tables
 
 
 @pytest.fixture(scope="module")

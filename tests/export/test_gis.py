@@ -20,7 +20,7 @@ from wsiproc import run
 from wsiproc.errors import AlreadyThereError, ConfigError
 from wsiproc.export._shapes import shapes_um
 from wsiproc.export.gis import Kind, Unit, crs_y_up, write_gis
-from wsiproc.query.results import StoredResult, open_result
+from wsiproc.results.stored import StoredResult, open_result
 from wsiproc.slide._drawn import DrawnSlide
 
 rasterio = pytest.importorskip("rasterio")

@@ -16,7 +16,7 @@ from wsiproc.errors import ConfigError
 from wsiproc.export import ome_zarr
 from wsiproc.export._shapes import shapes_um
 from wsiproc.export.ome_zarr import write_ome_zarr
-from wsiproc.query.results import StoredResult, tables
+from wsiproc.results.stored import StoredResult, tables
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from reading import told
 
 from wsiproc.export._shapes import shapes_px, shapes_um
 from wsiproc.export.spatialdata import write_spatialdata
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 
 READ = """
 import json, sys

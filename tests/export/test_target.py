@@ -12,7 +12,7 @@ import pytest
 
 from wsiproc.errors import AlreadyThereError, DiskFullError, StoreError
 from wsiproc.export._target import facts, note, one_file, one_folder
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 
 
 def test_a_file_that_fails_leaves_nothing(out: Path) -> None:

@@ -17,7 +17,7 @@ from reading import told
 from wsiproc.errors import ConfigError
 from wsiproc.export._shapes import shapes_px
 from wsiproc.export.tiatoolbox import write_tiatoolbox
-from wsiproc.query.results import StoredResult, tables
+from wsiproc.results.stored import StoredResult, tables
 
 READ = """
 import json, sys

@@ -19,12 +19,12 @@ from typer.testing import CliRunner
 from wsiproc.batch.records import Record, Trouble, write_record
 from wsiproc.cli.app import app
 from wsiproc.errors import AlreadyThereError, ConfigError, StoreError
-from wsiproc.query.results import StoredResult, open_result
 from wsiproc.report.choosing import EACH, choose
 from wsiproc.report.many import report_many
 from wsiproc.report.measures import read_nuclei
 from wsiproc.report.page import report
 from wsiproc.report.writing import write_report
+from wsiproc.results.stored import StoredResult, open_result
 from wsiproc.store.manifest import MANIFEST, read_manifest
 from wsiproc.testing.results import drawn_result
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import wsiproc
-from wsiproc.query.results import StoredResult, open_result
+from wsiproc.results.stored import StoredResult, open_result
 from wsiproc.slide._drawn import DrawnSlide
 from wsiproc.testing.results import drawn_result
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from wsiproc.diff import compare
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.slide._drawn import DrawnSlide
 
 from .conftest import Opened, Serve

@@ -21,7 +21,7 @@ from shapely.geometry import Polygon
 from wsiproc.diff import CHANGES, compare
 from wsiproc.errors import ConfigError, StoreError
 from wsiproc.geometry import Box
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.slide import Slide, open_slide
 from wsiproc.slide._drawn import DrawnSlide
 from wsiproc.slide.facts import Header, levels_of, settle

@@ -62,7 +62,7 @@ def diff(
     from wsiproc.diff import Tally, compare, regions
     from wsiproc.diff.limits import read_limits
     from wsiproc.diff.telling import coupled, facts, region_facts, together, verdict
-    from wsiproc.query.results import find_results
+    from wsiproc.results.stored import find_results
 
     check_free(out, picture, replace=replace)
     allowed = read_limits(limits) if limits is not None else None

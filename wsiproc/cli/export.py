@@ -108,7 +108,7 @@ def export(
     """Write RESULT... in the format of another tool, streamed: memory does not grow with them."""
     from wsiproc.errors import ConfigError
     from wsiproc.export import formats
-    from wsiproc.query.results import find_results
+    from wsiproc.results.stored import find_results
 
     found = find_results(results)
     if slide is not None and len(found) > 1:

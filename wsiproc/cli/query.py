@@ -16,7 +16,7 @@ from rich.table import Table
 from wsiproc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wsiproc.query.selection import Selection
+    from wsiproc.results.selection import Selection
 
 _SHOWN, _WIDE = 20, 10_000
 _HIDDEN = ("geometry", "bbox")
@@ -106,7 +106,7 @@ def query(
     Without --count, --stats or --out the first nuclei are shown. Everything is read in row groups,
     and only in those that the box and the polygons touch.
     """
-    from wsiproc.query import asking
+    from wsiproc.results import asking
 
     if count + stats + (out is not None) > 1:
         raise ConfigError("--count, --stats and --out are three answers: ask for one")
@@ -129,7 +129,7 @@ def query(
         number = selection.count()
         sys.stdout.write((json.dumps({"nuclei": number}) if as_json else str(number)) + "\n")
     elif stats:
-        from wsiproc.query.densities import statistics
+        from wsiproc.results.densities import statistics
 
         told = statistics(selection)
         if as_json:
@@ -137,7 +137,7 @@ def query(
         else:
             _show_statistics(told)
     elif out is not None:
-        from wsiproc.query.files import write
+        from wsiproc.results.files import write
 
         written = write(selection, out, replace=replace)
         if as_json:

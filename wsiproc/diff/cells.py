@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from wsiproc.diff.pairing import Bools, Floats, Ints, Place
-from wsiproc.query.results import (
+from wsiproc.results.stored import (
     CENTROIDS,
     NUCLEI,
     BoxUm,

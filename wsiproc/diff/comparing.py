@@ -18,7 +18,7 @@ from wsiproc.diff.difference import GAINED, LOST, MATCHED, MOVED, RECLASSIFIED, 
 from wsiproc.diff.pairing import SAME_IOU, Ints, Pairs, candidates, joined, settled
 from wsiproc.diff.tally import Tally
 from wsiproc.errors import ConfigError
-from wsiproc.query.results import TISSUE, BoxUm, StoredResult, tables
+from wsiproc.results.stored import TISSUE, BoxUm, StoredResult, tables
 
 RADIUS_UM: Final = 3.0
 """Centroids within it may be of one nucleus: half the diameter of a small one."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsiproc.diff.pairing import SAME_IOU, Floats, Ints, Pairs
 from wsiproc.diff.tally import Spread, Tally
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 
 MATCHED, MOVED, RECLASSIFIED, GAINED, LOST = range(5)
 CHANGES: Final = ("matched", "moved", "reclassified", "gained", "lost")

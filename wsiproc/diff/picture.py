@@ -21,7 +21,7 @@ from wsiproc.diff.difference import (
 )
 from wsiproc.diff.pairing import Floats
 from wsiproc.overview import coloured, round_up, slide_picture
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 
 COLOURS: Final[dict[int, tuple[int, int, int]]] = {
     MATCHED: (72, 72, 84),

@@ -11,7 +11,7 @@ from wsiproc.diff.limits import Judged, Limits, judged
 from wsiproc.diff.provenance import apart
 from wsiproc.diff.tally import Tally, number
 from wsiproc.errors import ConfigError
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from wsiproc.errors import ConfigError
 from wsiproc.export._names import SPACE, dicom_uid
 from wsiproc.export._slide import check_same
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.slide.files import files_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Final
 
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 
 SPACE: Final = uuid.UUID("0c4b8a52-6d0f-5c39-9a41-3a3f7f0d1e26")
 """Name space (RFC 9562) of the UUIDs that exports give."""

@@ -7,7 +7,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 
 Shapes = NDArray[np.object_]
 

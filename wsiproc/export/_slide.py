@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wsiproc.errors import ConfigError
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.slide import Slide, fingerprint, open_slide
 
 

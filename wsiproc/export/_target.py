@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wsiproc.errors import AlreadyThereError, DiskFullError
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.store.disk import staged, storing
 
 _LEAST: Final = 1 << 20

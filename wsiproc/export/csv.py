@@ -12,7 +12,7 @@ from pyarrow import csv
 
 from wsiproc.errors import ConfigError
 from wsiproc.export._target import one_file
-from wsiproc.query.results import StoredResult, schema_of, tables
+from wsiproc.results.stored import StoredResult, schema_of, tables
 
 _SHAPES: Final = ("geometry", "bbox")
 

@@ -25,7 +25,7 @@ from wsiproc.export._dicom_source import discreet, frame_of, header_of, stand_in
 from wsiproc.export._names import dicom_uid
 from wsiproc.export._shapes import rings, shapes_px, shapes_um
 from wsiproc.export._target import facts, note, one_folder
-from wsiproc.query.results import StoredResult, tables
+from wsiproc.results.stored import StoredResult, tables
 
 if TYPE_CHECKING:
     from highdicom.ann import AnnotationGroup

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from wsiproc.errors import ConfigError
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 
 Name = Literal["geojson", "gis", "dicom", "spatialdata", "tiatoolbox", "csv", "ome-zarr"]
 

@@ -23,7 +23,7 @@ from wsiproc.errors import ConfigError
 from wsiproc.export._names import nucleus_uuids
 from wsiproc.export._shapes import Shapes, shapes_px
 from wsiproc.export._target import one_file
-from wsiproc.query.results import TISSUE, StoredResult, tables
+from wsiproc.results.stored import TISSUE, StoredResult, tables
 
 PER_PX: Final = 100
 """Coordinates are written to the hundredth of a px: less than any scanner's."""

@@ -25,7 +25,7 @@ from wsiproc.export._shapes import Shapes, shapes_px, shapes_um, y_up
 from wsiproc.export._slide import opened_again
 from wsiproc.export._target import facts, note, one_folder
 from wsiproc.overview import slide_panel
-from wsiproc.query.results import TISSUE, StoredResult, schema_of, tables
+from wsiproc.results.stored import TISSUE, StoredResult, schema_of, tables
 from wsiproc.slide import thumbnail
 
 Unit = Literal["um", "px"]

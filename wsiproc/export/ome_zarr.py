@@ -28,7 +28,7 @@ from wsiproc.errors import ConfigError
 from wsiproc.export._raster import Floats, Ints, paint, runs_of
 from wsiproc.export._shapes import rings, shapes_px
 from wsiproc.export._target import MARK, facts, one_folder
-from wsiproc.query.results import RowGroup, StoredResult, opened, row_groups, tables
+from wsiproc.results.stored import RowGroup, StoredResult, opened, row_groups, tables
 
 SHARD: Final = 4096
 CHUNK: Final = 512

@@ -25,7 +25,7 @@ import zarr
 import wsiproc
 from wsiproc.export._shapes import shapes_um
 from wsiproc.export._target import MARK, facts, one_folder
-from wsiproc.query.results import TISSUE, StoredResult, schema_of, tables
+from wsiproc.results.stored import TISSUE, StoredResult, schema_of, tables
 
 RADIUS_UM: Final = 3.0
 """Of the circles that stand for nuclei without outlines: SpatialData wants one."""

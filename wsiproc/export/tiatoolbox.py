@@ -22,7 +22,7 @@ from wsiproc.errors import ConfigError, StoreError
 from wsiproc.export._names import nucleus_uuids
 from wsiproc.export._shapes import shapes_px
 from wsiproc.export._target import one_file
-from wsiproc.query.results import StoredResult, tables
+from wsiproc.results.stored import StoredResult, tables
 
 PER_PX: Final = 64
 """Coordinates are rounded to 1/64 px: binary fractions pack better than others."""

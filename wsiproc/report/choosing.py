@@ -11,8 +11,8 @@ import shapely
 from numpy.typing import NDArray
 
 from wsiproc.card import NucleusClass
-from wsiproc.query.results import StoredResult, opened, row_groups
 from wsiproc.report.measures import Nuclei
+from wsiproc.results.stored import StoredResult, opened, row_groups
 
 EACH: Final = 10
 """Nuclei of a gallery: a row of a page."""

@@ -16,10 +16,10 @@ from PIL import Image
 from wsiproc.batch.records import Record, read_records
 from wsiproc.errors import StoreError
 from wsiproc.overview import slide_picture
-from wsiproc.query.results import StoredResult
 from wsiproc.report.charts import Part, axis_of, histogram, plain
 from wsiproc.report.markup import day, safe, table
 from wsiproc.report.sheet import DOCUMENT, STYLE
+from wsiproc.results.stored import StoredResult
 
 MOST_BYTES: Final = 12_000_000
 """Pictures take what the text leaves of this; a page of this size can still be mailed."""

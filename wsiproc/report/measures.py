@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from wsiproc.card import NucleusClass
 from wsiproc.overview import DensityGrid
-from wsiproc.query.results import StoredResult, tables
+from wsiproc.results.stored import StoredResult, tables
 
 Floats = NDArray[np.float32]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from wsiproc.query.results import StoredResult
 from wsiproc.report import provenance, sections
 from wsiproc.report.choosing import choose
 from wsiproc.report.markup import safe
 from wsiproc.report.measures import by_class, read_nuclei
 from wsiproc.report.pictures import crops, opened_slide, slide_pictures
 from wsiproc.report.sheet import DOCUMENT, STYLE
+from wsiproc.results.stored import StoredResult
 from wsiproc.store.manifest import verify
 
 

@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 from wsiproc.errors import ConfigError
 from wsiproc.geometry import Box
 from wsiproc.overview import DensityGrid, draw_density, slide_picture
-from wsiproc.query.results import TISSUE, StoredResult, tables
 from wsiproc.report.choosing import Gallery
+from wsiproc.results.stored import TISSUE, StoredResult, tables
 from wsiproc.slide import Slide, fingerprint, open_slide, read_view, thumbnail, view_at
 
 PICTURE_PX: Final = 1400

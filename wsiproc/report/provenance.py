@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from wsiproc.query.results import StoredResult
 from wsiproc.report.markup import day, facts, safe, table
+from wsiproc.results.stored import StoredResult
 
 _SOURCES = {"file": "from the file", "given": "given by the user"}
 

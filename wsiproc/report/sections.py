@@ -9,12 +9,12 @@ import numpy as np
 import shapely
 
 from wsiproc.overview import coloured
-from wsiproc.query.results import StoredResult
 from wsiproc.report.charts import Axis, Part, axis_of, histogram, plain, rgb, spark
 from wsiproc.report.choosing import Gallery, Shown
 from wsiproc.report.markup import day, safe
 from wsiproc.report.measures import ClassNumbers, Nuclei, Quartiles
 from wsiproc.report.pictures import Crop, Picture, SlidePictures
+from wsiproc.results.stored import StoredResult
 
 _SHORT = 24
 """Characters of a class name that is not broken over lines."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsiproc.errors import ConfigError
-from wsiproc.query.results import find_results
 from wsiproc.report.many import report_many
 from wsiproc.report.page import report
+from wsiproc.results.stored import find_results
 from wsiproc.store.disk import storing, write_whole
 from wsiproc.store.manifest import MANIFEST
 

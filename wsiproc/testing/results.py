@@ -22,7 +22,7 @@ from wsiproc.config import Science
 from wsiproc.geometry import Frame
 from wsiproc.nuclei import Nuclei
 from wsiproc.overview import DensityGrid, draw_overview
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.slide import Thumbnail
 from wsiproc.store.manifest import (
     Manifest,

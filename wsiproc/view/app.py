@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from wsiproc.errors import StoreError, WsiprocError
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.view.columns import column_bytes, row_of, row_with_id
 from wsiproc.view.differing import Differing
 from wsiproc.view.guard import Guarded

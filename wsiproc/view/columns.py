@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsiproc.errors import StoreError
-from wsiproc.query.results import StoredResult, opened, row_groups, schema_of, tables
+from wsiproc.results.stored import StoredResult, opened, row_groups, schema_of, tables
 
 _NO_MEASURE: Final = ("nucleus_id", "class_id")
 _PLACES: Final = ("x_um", "y_um", "x_px", "y_px")

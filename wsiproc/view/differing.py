@@ -10,7 +10,7 @@ import numpy as np
 
 from wsiproc.diff import CHANGES, compare
 from wsiproc.errors import StoreError
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.view.shown import KEYS
 
 COLOURS: Final = {

@@ -13,7 +13,7 @@ import shapely
 from numpy.typing import NDArray
 
 from wsiproc.errors import StoreError
-from wsiproc.query.results import NUCLEI, TISSUE, StoredResult, opened, row_groups, tables
+from wsiproc.results.stored import NUCLEI, TISSUE, StoredResult, opened, row_groups, tables
 from wsiproc.store.rings import rings_of_wkb
 from wsiproc.store.schema import GRID_UM
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from wsiproc.errors import StoreError
 from wsiproc.overview import slide_box, slide_picture
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 
 OVERVIEW: Final = "overview.png"
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from wsiproc.errors import ConfigError, WsiprocError
-from wsiproc.query.results import TISSUE, StoredResult, open_result
+from wsiproc.results.stored import TISSUE, StoredResult, open_result
 from wsiproc.slide import fingerprint, open_slide
 from wsiproc.view.columns import columns_of
 from wsiproc.view.outlines import CHUNK

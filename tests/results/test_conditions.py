@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from wsiproc.errors import ConfigError
-from wsiproc.query.conditions import private, understood
+from wsiproc.results.conditions import private, understood
 
 ROWS = pa.table(
     {

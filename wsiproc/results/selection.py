@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from wsiproc.errors import ConfigError
-from wsiproc.query.conditions import Condition, private, understood
-from wsiproc.query.neighbours import Asked, Neighbourhood
-from wsiproc.query.regions import Area, Region
-from wsiproc.query.results import (
+from wsiproc.results.conditions import Condition, private, understood
+from wsiproc.results.neighbours import Asked, Neighbourhood
+from wsiproc.results.regions import Area, Region
+from wsiproc.results.stored import (
     CENTROIDS,
     NUCLEI,
     RowGroup,

@@ -18,8 +18,8 @@ import shapely
 import wsiproc
 from wsiproc.errors import AlreadyThereError, ConfigError, StoreError
 from wsiproc.geojson import outlines_in
-from wsiproc.query.files import write
-from wsiproc.query.results import StoredResult
+from wsiproc.results.files import write
+from wsiproc.results.stored import StoredResult
 from wsiproc.store.geoparquet import PIECE, check_file
 
 BOX = (300.0, 250.0, 320.0, 270.0)
@@ -39,7 +39,7 @@ def test_all_of_a_result_as_parquet_is_the_result(many: StoredResult, tmp_path: 
     selection = wsiproc.query(many.folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("wsiproc.store.geoparquet.ROW_GROUP", 1000)
-        patch.setattr("wsiproc.query.files.PIECE", 500)
+        patch.setattr("wsiproc.results.files.PIECE", 500)
         assert write(selection, tmp_path / "all.parquet") == 6500
     assert (tmp_path / "all.parquet").read_bytes() == many.table.read_bytes()
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import wsiproc
 from wsiproc.errors import ConfigError, StoreError
-from wsiproc.query.results import StoredResult, open_result, row_groups
-from wsiproc.query.selection import Selection
+from wsiproc.results.selection import Selection
+from wsiproc.results.stored import StoredResult, open_result, row_groups
 from wsiproc.testing.results import drawn_result
 
 BOX = (300.0, 250.0, 320.0, 270.0)
@@ -246,7 +246,7 @@ def test_a_question_that_makes_no_sense_is_refused_at_once(
 
 
 def test_the_function_is_there_whatever_was_imported_before(many: StoredResult) -> None:
-    import wsiproc.query.results
+    import wsiproc.results.stored
 
-    assert wsiproc.query.results.open_result(many.folder) == many
+    assert wsiproc.results.stored.open_result(many.folder) == many
     assert wsiproc.query(many.folder).count() == 6500

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wsiproc.errors import ConfigError
 from wsiproc.geojson import outlines_in
-from wsiproc.query.results import BoxUm, RowGroup, StoredResult, meet
+from wsiproc.results.stored import BoxUm, RowGroup, StoredResult, meet
 
 Unit = Literal["um", "px"]
 """Micrometres, or level-0 px; from the slide's origin, x right and y down."""

@@ -17,8 +17,8 @@ import pyarrow.csv
 import shapely
 
 from wsiproc.errors import AlreadyThereError, ConfigError
-from wsiproc.query.results import NUCLEI, StoredResult, schema_of
-from wsiproc.query.selection import Selection
+from wsiproc.results.selection import Selection
+from wsiproc.results.stored import NUCLEI, StoredResult, schema_of
 from wsiproc.store.disk import staged, storing
 from wsiproc.store.geoparquet import PIECE, writing
 

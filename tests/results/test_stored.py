@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsiproc.errors import StoreError
-from wsiproc.query.results import (
+from wsiproc.results.stored import (
     BoxUm,
     StoredResult,
     find_results,

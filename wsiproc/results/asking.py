@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wsiproc.query.neighbours import Asked
-from wsiproc.query.regions import Area, Unit, places_of
-from wsiproc.query.results import find_results
-from wsiproc.query.selection import Question, Selection, select
+from wsiproc.results.neighbours import Asked
+from wsiproc.results.regions import Area, Unit, places_of
+from wsiproc.results.selection import Question, Selection, select
+from wsiproc.results.stored import find_results
 
 
 def query(

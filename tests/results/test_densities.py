@@ -14,8 +14,8 @@ import wsiproc
 from wsiproc.card import Card
 from wsiproc.errors import ConfigError
 from wsiproc.geometry import Box, Frame
-from wsiproc.query.densities import searched_um2, statistics
-from wsiproc.query.results import StoredResult, open_result
+from wsiproc.results.densities import searched_um2, statistics
+from wsiproc.results.stored import StoredResult, open_result
 from wsiproc.store.schema import Provenance
 from wsiproc.store.staging import publish, staging
 from wsiproc.store.tables import write_skipped

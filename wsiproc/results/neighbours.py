@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from wsiproc.errors import ConfigError
-from wsiproc.query.results import CENTROIDS, StoredResult, tables
+from wsiproc.results.stored import CENTROIDS, StoredResult, tables
 
 
 @dataclass(frozen=True, slots=True)

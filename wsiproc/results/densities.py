@@ -13,10 +13,10 @@ import pyarrow as pa
 import shapely
 
 from wsiproc.errors import ConfigError, WsiprocError
-from wsiproc.query.conditions import private
-from wsiproc.query.regions import Place, Region
-from wsiproc.query.results import TISSUE, StoredResult, tables
-from wsiproc.query.selection import Selection
+from wsiproc.results.conditions import private
+from wsiproc.results.regions import Place, Region
+from wsiproc.results.selection import Selection
+from wsiproc.results.stored import TISSUE, StoredResult, tables
 
 _SKIPPED: Final = "skipped.parquet"
 _UM2: Final = 1e6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import geopandas
 import pytest
 
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.testing.results import drawn_result
 
 

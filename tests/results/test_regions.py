@@ -10,9 +10,9 @@ import shapely
 
 import wsiproc
 from wsiproc.errors import ConfigError
-from wsiproc.query.densities import statistics
-from wsiproc.query.regions import places_in
-from wsiproc.query.results import StoredResult
+from wsiproc.results.densities import statistics
+from wsiproc.results.regions import places_in
+from wsiproc.results.stored import StoredResult
 
 
 def feature(shape: shapely.Geometry, **properties: object) -> dict[str, object]:

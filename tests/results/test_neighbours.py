@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 import wsiproc
-from wsiproc.query.results import StoredResult
+from wsiproc.results.stored import StoredResult
 from wsiproc.testing.results import drawn_result
 
 BOX = (300.0, 250.0, 200.0, 150.0)

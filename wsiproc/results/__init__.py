@@ -1,0 +1,1 @@
+"""Published results, opened and asked; only this package imports duckdb."""
