@@ -48,13 +48,13 @@ def suppressed(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     ranked = boxes.detach()[order].float()
     x0, y0, x1, y1 = ranked.unbind(1)
     area = (x1 - x0) * (y1 - y0)
-    i, j = overlapping(ranked, ranked)
-    width = torch.minimum(x1[i], x1[j]) - torch.maximum(x0[i], x0[j])
-    height = torch.minimum(y1[i], y1[j]) - torch.maximum(y0[i], y0[j])
+    one, other = overlapping(ranked, ranked)
+    width = torch.minimum(x1[one], x1[other]) - torch.maximum(x0[one], x0[other])
+    height = torch.minimum(y1[one], y1[other]) - torch.maximum(y0[one], y0[other])
     both = width * height
-    above = both / (area[i] + area[j] - both) > iou_threshold
+    above = both / (area[one] + area[other] - both) > iou_threshold
     over = np.zeros((len(ranked), len(ranked)), bool)
-    over[i[above].cpu().numpy(), j[above].cpu().numpy()] = True
+    over[one[above].cpu().numpy(), other[above].cpu().numpy()] = True
     gone = np.zeros(len(over), bool)
     stay = np.zeros(len(over), bool)
     for i in range(len(over)):
