@@ -44,27 +44,33 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("batch")(batch.batch)
-app.command("status")(status.status)
-app.command("check")(check.check)
-app.command("gc")(gc.gc)
-app.add_typer(audit.app, name="audit")
-app.command("query")(query.query)
-app.command("info")(info.info)
-app.command("sample")(sample.sample)
-app.command("models")(models.models)
-app.command("methods")(train.methods)
-app.command("train", cls=train.TrainCommand)(train.train)
-app.command("select")(select.select)
-app.command("synthesize")(synthesize.synthesize)
-app.command("evaluate")(evaluate.evaluate)
-app.command("report")(report.report)
-app.command("diff")(diff.diff)
-app.command("propose")(propose.propose)
-app.command("export")(export.export)
-app.command("view")(view.view)
-app.command("doctor")(doctor.doctor)
+FIND, ASK, LEARN, MACHINE = (
+    "Find nuclei",
+    "Ask results",
+    "Models and how they learn",
+    "Slides and this machine",
+)
+app.command("run", rich_help_panel=FIND)(run.run)
+app.command("batch", rich_help_panel=FIND)(batch.batch)
+app.command("status", rich_help_panel=FIND)(status.status)
+app.command("check", rich_help_panel=FIND)(check.check)
+app.command("gc", rich_help_panel=FIND)(gc.gc)
+app.add_typer(audit.app, name="audit", rich_help_panel=FIND)
+app.command("query", rich_help_panel=ASK)(query.query)
+app.command("report", rich_help_panel=ASK)(report.report)
+app.command("view", rich_help_panel=ASK)(view.view)
+app.command("diff", rich_help_panel=ASK)(diff.diff)
+app.command("export", rich_help_panel=ASK)(export.export)
+app.command("models", rich_help_panel=LEARN)(models.models)
+app.command("methods", rich_help_panel=LEARN)(train.methods)
+app.command("train", cls=train.TrainCommand, rich_help_panel=LEARN)(train.train)
+app.command("evaluate", rich_help_panel=LEARN)(evaluate.evaluate)
+app.command("propose", rich_help_panel=LEARN)(propose.propose)
+app.command("select", rich_help_panel=LEARN)(select.select)
+app.command("synthesize", rich_help_panel=LEARN)(synthesize.synthesize)
+app.command("info", rich_help_panel=MACHINE)(info.info)
+app.command("sample", rich_help_panel=MACHINE)(sample.sample)
+app.command("doctor", rich_help_panel=MACHINE)(doctor.doctor)
 
 
 def _version(asked: bool) -> None:
