@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +12,16 @@ import duckdb
 import geopandas
 import pytest
 import shapely
+from snippets import DOCS, blocks, languages, lines, standing_in
 from typer.testing import CliRunner
 
 import wsiproc
 from wsiproc.cli.app import app
 from wsiproc.testing.results import drawn_result
 
-PAGE = Path(__file__).parents[2] / "docs" / "query.md"
+PAGE = "query.md"
 CLIENTS = {"polars": "polars", "polars_st": "polars_st", "sedonadb": "geoarrow.pyarrow"}
 """Clients that not every environment has, and what each needs beside it."""
-
-
-def snippets(language: str) -> list[Any]:
-    """Blocks of one language, each under the heading that it stands below."""
-    found, heading = [], ""
-    for part in re.finditer(
-        r"^#+ ([^\n]+)$|^```(\w+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL
-    ):
-        heading = part[1] or heading
-        if part[2] == language:
-            found.append(pytest.param(part[3], id=f"{heading[:24]}-{len(found)}"))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -60,22 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@contextmanager
-def standing_in(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
-def lines() -> list[Any]:
-    commands = [line for block in snippets("sh") for line in block.values[0].splitlines()]
-    return [line for line in commands if line.strip()]
-
-
-@pytest.mark.parametrize("line", lines())
+@pytest.mark.parametrize("line", lines(PAGE))
 def test_commands_of_the_page_run(place: Path, line: str) -> None:
     program, *words = shlex.split(line, comments=True)
     assert program == "wsiproc"
@@ -88,7 +59,7 @@ def test_commands_of_the_page_run(place: Path, line: str) -> None:
         assert not ran.output.startswith("0 nuclei")
 
 
-@pytest.mark.parametrize("code", snippets("python"))
+@pytest.mark.parametrize("code", blocks(PAGE, "python"))
 def test_python_of_the_page_runs(
     place: Path, code: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,7 +95,7 @@ def test_python_of_the_page_runs(
         assert "tumour" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", snippets("sql"))
+@pytest.mark.parametrize("text", blocks(PAGE, "sql"))
 def test_sql_of_the_page_runs(
     place: Path, text: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -142,7 +113,6 @@ def test_sql_of_the_page_runs(
 
 def test_the_page_runs_all_it_shows() -> None:
     """A block in another language would be run by nobody: R's says so."""
-    languages = set(re.findall(r"^```(\w+)$", PAGE.read_text(), re.MULTILINE))
-    assert languages == {"sh", "python", "sql", "r"}
-    assert min(len(lines()), len(snippets("python")), len(snippets("sql"))) > 1
-    assert "Not run by the suite" in PAGE.read_text()
+    assert languages(PAGE) == {"sh", "python", "sql", "r"}
+    assert min(len(lines(PAGE)), len(blocks(PAGE, "python")), len(blocks(PAGE, "sql"))) > 1
+    assert "Not run by the suite" in (DOCS / PAGE).read_text("utf-8")

@@ -8,24 +8,28 @@ import re
 from pathlib import Path
 
 import duckdb
-from drawn_nuclei import Drawn, Publish
+from drawn_nuclei import MPP, Drawn, publish_drawn
+from snippets import DOCS, blocks
 
 from wsiproc.diff import compare
 from wsiproc.diff.limits import Limits, read_limits
 from wsiproc.diff.table import write_table
 
-PAGE = (Path(__file__).parents[2] / "docs" / "diff.md").read_text("utf-8")
-
 
 def block(language: str) -> str:
     """The page's only block of a language."""
-    (found,) = re.findall(rf"^ *```{language}\n(.*?)^ *```", PAGE, flags=re.DOTALL | re.MULTILINE)
-    return str(found)
+    (found,) = blocks("diff.md", language)
+    return str(found.values[0])
 
 
-def test_its_python_its_sql_and_its_limits_run(published: Publish, tmp_path: Path) -> None:
-    a = published([Drawn(100, 100), Drawn(200, 100)])
-    b = published([Drawn(100, 100)])
+def test_its_python_its_sql_and_its_limits_run(tmp_path: Path) -> None:
+    a, b = (
+        publish_drawn(drawn, ("a",), True, "ab" * 32, "S", "drawn", MPP, tmp_path / name)
+        for name, drawn in (
+            ("a", [Drawn(100, 100), Drawn(200, 100)]),
+            ("b", [Drawn(100, 100)]),
+        )
+    )
     said = io.StringIO()
     program = block("python").replace("OLD/SLIDE_ID", str(a.folder))
     with contextlib.redirect_stdout(said):
@@ -40,5 +44,5 @@ def test_its_python_its_sql_and_its_limits_run(published: Publish, tmp_path: Pat
 
 
 def test_its_table_has_every_limit() -> None:
-    named = set(re.findall(r"`((?:least|most)_\w+)`", PAGE))
+    named = set(re.findall(r"`((?:least|most)_\w+)`", (DOCS / "diff.md").read_text("utf-8")))
     assert named == set(Limits.model_fields) - {"note"}
