@@ -156,11 +156,6 @@ def _laid_out(size_um: tuple[float, float]) -> _Layout:
     return _Layout((width, height), beside, full, ((x, y), (x + step[0], y + step[1])))
 
 
-def slide_box(size_um: tuple[float, float]) -> tuple[int, int, int, int]:
-    """The box of `slide_panel` alone: ``(left, top, right, bottom)``, px of the overview."""
-    return slide_panel(size_um)[1]
-
-
 def slide_picture(overview: Path, size_um: tuple[float, float]) -> Image.Image:
     """The picture of the slide alone, cut from the overview that it was published with.
 

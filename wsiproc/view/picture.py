@@ -8,7 +8,7 @@ from typing import Final
 from PIL import Image
 
 from wsiproc.errors import StoreError
-from wsiproc.overview import slide_box, slide_picture
+from wsiproc.overview import slide_panel, slide_picture
 from wsiproc.results.stored import StoredResult
 
 OVERVIEW: Final = "overview.png"
@@ -22,7 +22,7 @@ def overview_panel(result: StoredResult) -> bytes:
     try:
         panel = slide_picture(result.file(OVERVIEW), result.size_um)
     except StoreError:
-        left, top, right, bottom = slide_box(result.size_um)
+        left, top, right, bottom = slide_panel(result.size_um)[1]
         panel = Image.new("RGB", (right - left, bottom - top), (255, 255, 255))
     png = io.BytesIO()
     panel.save(png, "PNG")
