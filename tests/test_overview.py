@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from wsiproc.density import DensityGrid
 from wsiproc.geometry import Frame
-from wsiproc.overview import DensityGrid, draw_overview
+from wsiproc.overview import draw_overview
 from wsiproc.slide import Thumbnail
 from wsiproc.tissue import Region
 

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsiproc.density import DensityGrid
 from wsiproc.errors import StoreError
 from wsiproc.geometry import Box
 from wsiproc.model import Model
 from wsiproc.nuclei import Nuclei
-from wsiproc.overview import DensityGrid, draw_overview
+from wsiproc.overview import draw_overview
 from wsiproc.plan import Job, Planned
 from wsiproc.seams import Parts, Seams, join
 from wsiproc.store.fragments import read_fragment, unread

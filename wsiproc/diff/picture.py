@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from wsiproc.density import coloured, round_up
 from wsiproc.diff.difference import (
     CHANGES,
     GAINED,
@@ -20,7 +21,7 @@ from wsiproc.diff.difference import (
     Difference,
 )
 from wsiproc.diff.pairing import Floats
-from wsiproc.overview import coloured, round_up, slide_picture
+from wsiproc.overview import slide_picture
 from wsiproc.results.stored import StoredResult
 
 COLOURS: Final[dict[int, tuple[int, int, int]]] = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from wsiproc.card import NucleusClass
-from wsiproc.overview import DensityGrid
+from wsiproc.density import DensityGrid
 from wsiproc.results.stored import StoredResult, tables
 
 Floats = NDArray[np.float32]

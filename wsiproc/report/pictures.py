@@ -13,9 +13,10 @@ import shapely
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from wsiproc.density import DensityGrid, draw_density
 from wsiproc.errors import ConfigError
 from wsiproc.geometry import Box
-from wsiproc.overview import DensityGrid, draw_density, slide_picture
+from wsiproc.overview import slide_picture
 from wsiproc.report.choosing import Gallery
 from wsiproc.results.stored import TISSUE, StoredResult, tables
 from wsiproc.slide import Slide, fingerprint, open_slide, read_view, thumbnail, view_at

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 
-from wsiproc.overview import coloured
+from wsiproc.density import coloured
 from wsiproc.report.charts import Axis, Part, axis_of, histogram, plain, rgb, spark
 from wsiproc.report.choosing import Gallery, Shown
 from wsiproc.report.markup import day, safe

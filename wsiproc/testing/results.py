@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from wsiproc.card import Card, MaskPost, NucleusClass, PointsPost
 from wsiproc.config import Science
+from wsiproc.density import DensityGrid
 from wsiproc.geometry import Frame
 from wsiproc.nuclei import Nuclei
-from wsiproc.overview import DensityGrid, draw_overview
+from wsiproc.overview import draw_overview
 from wsiproc.results.stored import StoredResult
 from wsiproc.slide import Thumbnail
 from wsiproc.store.manifest import (
