@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsiproc.methods import MethodConfig, TrainingInputs
+from wsiproc.methods import MethodConfig, ShippedModel, TrainingInputs
 from wsiproc_exemplar.config import PRESETS, ExemplarConfig
 
-__all__ = ["METHOD", "Exemplar", "ExemplarConfig"]
+__all__ = ["METHOD", "MODELS", "Exemplar", "ExemplarConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +37,11 @@ class Exemplar:
 
 
 METHOD = Exemplar()
+MODELS = (
+    ShippedModel(
+        name="exemplar",
+        package="wsiproc_exemplar",
+        resource="exemplar.onnx",
+        sha256="081af09e5afc33a783eb57d0812fc15500f55cfd9984b5ca4a8ac56cb85d4387",
+    ),
+)

@@ -15,7 +15,8 @@ SHIPPED = sorted(installed().models.values(), key=lambda model: model.name)
 
 def test_every_method_that_has_a_model_ships_it() -> None:
     points = {"lair", "partial_points", "partial_points_detector"}
-    assert {"unet", "mcf", "mcf_detector"} | points <= {model.name for model in SHIPPED}
+    outlines = {"unet", "mcf", "mcf_detector", "exemplar"}
+    assert outlines | points <= {model.name for model in SHIPPED}
 
 
 @pytest.mark.parametrize("model", SHIPPED, ids=lambda model: model.name)
@@ -25,7 +26,7 @@ def test_shipped_models_are_what_was_recorded(model: ShippedModel) -> None:
     assert len(data) < 10_000_000
     card = load_model(model.name).card
     assert card.name == model.name
-    assert card.local
+    assert card.tiles_agree
     assert set(card.licence.split(" AND ")) <= {"CC-BY-4.0", "BSD-3-Clause"}
     assert card.command.startswith(f"wsiproc train {card.method} --data DATA/")
     assert b"/home/" not in data
