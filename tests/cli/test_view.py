@@ -23,20 +23,31 @@ def command(*words: str | Path) -> list[str]:
     return [sys.executable, "-m", "wsiproc.cli.app", "view", *map(str, words)]
 
 
-def test_it_serves_until_it_is_interrupted(folder: Path) -> None:
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_it_serves_until_it_is_interrupted(
+    folder: Path, told: signal.Signals, ignored: bool
+) -> None:
+    """Also where a script began it with ``&``, so that SIGINT is ignored at first."""
     pytest.importorskip("uvicorn", reason="the extra `view` is not installed")
     words = command(folder, "--at", "#x=1&y=2&w=30", "--json")
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    if ignored:
+        words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *words]
+    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
         assert run.stdout is not None
         address = json.loads(run.stdout.readline())["url"]
         place, at = address.split("#")
         assert at == "x=1&y=2&w=30"
         with urllib.request.urlopen(place, timeout=60) as page:
             assert b"<!doctype html>" in page.read()
-        run.send_signal(signal.SIGINT)
-        assert run.wait(30) == 0
+        run.send_signal(told)
+        assert run.wait(60) == 0
         assert run.stderr is not None
         assert run.stderr.read() == ""
+    finally:
+        run.kill()
+        run.communicate()
 
 
 def test_what_is_no_result_is_said_to_be_none(tmp_path: Path) -> None:

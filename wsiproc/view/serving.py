@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
@@ -19,7 +20,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 def serve(shown: Shown, *, port: int = 0, ready: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C.
+    """Serve until Ctrl-C, or SIGTERM; call it from the main thread.
 
     Parameters
     ----------
@@ -33,9 +34,19 @@ def serve(shown: Shown, *, port: int = 0, ready: Callable[[str], None]) -> None:
     ConfigError
         If the port is taken.
     """
-    with serving(shown, port=port) as address, suppress(KeyboardInterrupt):
-        ready(address)
-        threading.Event().wait()
+    told = threading.Event()
+    # Not KeyboardInterrupt: Python raises none in what a script began with `&`.
+    before = {
+        each: signal.signal(each, lambda _number, _frame: told.set())
+        for each in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with serving(shown, port=port) as address:
+            ready(address)
+            told.wait()
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @contextmanager
