@@ -48,6 +48,16 @@ def workers() -> list[psutil.Process]:
     return [p for p in family()[1:] if "spawn_main" in " ".join(p.cmdline())]
 
 
+def listening() -> set[tuple[str, int]]:
+    """Address and port of everything that this process and its children wait for calls at."""
+    return {
+        (line.laddr.ip, line.laddr.port)
+        for process in family()
+        for line in process.net_connections("inet")
+        if line.status == psutil.CONN_LISTEN
+    }
+
+
 def plain_answer(address: tuple[str, int]) -> bytes:
     """What somebody who knows no TLS is told."""
     with socket.create_connection(address, timeout=10) as line:
@@ -95,10 +105,7 @@ def seen(
     def look(event: Event) -> None:
         if not isinstance(event, TileDone) or seen.listening:
             return
-        for process in family():
-            for line in process.net_connections("inet"):
-                if line.status == psutil.CONN_LISTEN:
-                    seen.listening.append((line.laddr.ip, line.laddr.port))
+        seen.listening += sorted(listening() - before)
         for address in seen.listening:
             seen.plain_answers.append(plain_answer(address))
             if hears_strangers(address):
@@ -107,6 +114,8 @@ def seen(
             seen.core.append(process.rlimit(psutil.RLIMIT_CORE)[0])
             seen.data.append(process.rlimit(psutil.RLIMIT_DATA)[0])
 
+    # What other tests of this process serve is none of the run's.
+    before = listening()
     sys.addaudithook(note)
     here = job(small.path, mask_model, tmp_path_factory.mktemp("out"), workers=1, memory_gb=8)
     with pytest.MonkeyPatch.context() as patch:
