@@ -7,13 +7,13 @@ import io
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import geopandas
 import numpy as np
 import pytest
 from PIL import Image
+from read_page import Read
 from typer.testing import CliRunner
 
 from wsiproc.batch.records import Record, Trouble, write_record
@@ -28,40 +28,7 @@ from wsiproc.results.stored import StoredResult, open_result
 from wsiproc.store.manifest import MANIFEST, read_manifest
 from wsiproc.testing.results import drawn_result
 
-VOID = {"meta", "img", "br"}
 CHROMIUM = shutil.which("chromium")
-
-
-class Read(HTMLParser):
-    """A page as a browser takes it: its text and its tags, every one closed in turn."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
 
 
 @pytest.fixture(scope="module")

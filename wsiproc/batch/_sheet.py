@@ -1,22 +1,5 @@
 """How the page of a night looks: on screens light and dark, and on paper."""
 
-DOCUMENT = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
 STYLE = """
 :root { --ink: #26262e; --faint: #6a6a76; --line: #d9d9e0; --paper: #fff; --bar: #7a3b8f;
   --good: #00705d; --open: #8a5a00; --bad: #b01f4a }

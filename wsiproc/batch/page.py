@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from wsiproc.batch._drawings import Thumbnails, histogram, thumbnails
-from wsiproc.batch._sheet import DOCUMENT, STYLE
+from wsiproc.batch._sheet import STYLE
 from wsiproc.batch.records import Kind, Night, Record
+from wsiproc.document import document
 from wsiproc.store.disk import storing, write_whole
 
 SUMMARY: Final = "summary.html"
@@ -90,7 +91,7 @@ def write(out: Path, night: Night, records: Sequence[Record]) -> Path:
     body = "\n".join(part for part in parts if part)
     path = out / SUMMARY
     with storing("the page of the night"):
-        write_whole(path, DOCUMENT.format(title=_title(night), style=STYLE, body=body).encode())
+        write_whole(path, document(_title(night), STYLE, body, schemes="light dark").encode())
     return path
 
 

@@ -14,11 +14,12 @@ import numpy as np
 from PIL import Image
 
 from wsiproc.batch.records import Record, read_records
+from wsiproc.document import document
 from wsiproc.errors import StoreError
 from wsiproc.overview import slide_picture
 from wsiproc.report.charts import Part, axis_of, histogram, plain
 from wsiproc.report.markup import day, safe, table
-from wsiproc.report.sheet import DOCUMENT, STYLE
+from wsiproc.report.sheet import STYLE
 from wsiproc.results.stored import StoredResult
 
 MOST_BYTES: Final = 12_000_000
@@ -75,7 +76,7 @@ def report_many(folder: Path, results: Sequence[StoredResult]) -> str:
     text = sum(len(part.encode()) for part in (*parts, rows))
     parts += [_pictures(slides, MOST_BYTES - text), rows, _foot()]
     title = f"Nuclei of {len(slides):,} slides"
-    return DOCUMENT.format(title=title, style=STYLE, body="\n".join(p for p in parts if p))
+    return document(title, STYLE, "\n".join(["<main>", *filter(None, parts), "</main>"]))
 
 
 def _judged(results: Sequence[StoredResult]) -> list[_Slide]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from wsiproc.document import document
 from wsiproc.report import provenance, sections
 from wsiproc.report.choosing import choose
 from wsiproc.report.markup import safe
 from wsiproc.report.measures import by_class, read_nuclei
 from wsiproc.report.pictures import crops, opened_slide, slide_pictures
-from wsiproc.report.sheet import DOCUMENT, STYLE
+from wsiproc.report.sheet import STYLE
 from wsiproc.results.stored import StoredResult
 from wsiproc.store.manifest import verify
 
@@ -52,7 +53,7 @@ def report(result: StoredResult, slide: Path | None = None) -> str:
         _foot(result),
     )
     title = f"Nuclei of {safe(result.slide_id)}"
-    return DOCUMENT.format(title=title, style=STYLE, body="\n".join(p for p in parts if p))
+    return document(title, STYLE, "\n".join(["<main>", *filter(None, parts), "</main>"]))
 
 
 def tissue_mm2(result: StoredResult) -> float:

@@ -1,26 +1,6 @@
-"""How a report looks, on a screen and on A4; and the document around it."""
+"""How a report looks, on a screen and on A4."""
 
 from __future__ import annotations
-
-DOCUMENT = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light">
-<meta name="robots" content="noindex">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
 
 STYLE = """
 :root { --ink: #20202a; --soft: #5d5d6b; --line: #dedee6; --pale: #f6f5f8; --plum: #74246f;
